@@ -1,0 +1,42 @@
+# Each target makes the virtual environment it needs; python3 (3.11 or newer),
+# its venv module and make are all that is assumed.
+.DEFAULT_GOAL := all
+.PHONY: all run test test-all check fix cover bench build clean
+
+PYTHON ?= python3
+BIN := .venv/bin
+
+.venv/ready: pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip --quiet --disable-pip-version-check install --upgrade 'pip>=25.1'
+	$(BIN)/python -m pip --quiet install --editable . --group dev
+	@touch $@
+
+all: check test                       ## what CI runs
+
+run: .venv/ready                      ## sink, relay and a few hundred events, live
+	@$(BIN)/leanbase-relay demo
+
+test: .venv/ready                     ## everything that is not slow
+	$(BIN)/python -P -m pytest -m 'not slow'
+
+test-all: .venv/ready                 ## everything, crash loops too
+	$(BIN)/python -P -m pytest
+
+check: .venv/ready                    ## format, lint, types
+	$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy
+
+fix: .venv/ready                      ## what the formatter and the linter can mend
+	$(BIN)/ruff format . && $(BIN)/ruff check --fix .
+
+cover: .venv/ready                    ## branch coverage, child processes included
+	$(BIN)/coverage run -m pytest && $(BIN)/coverage combine --quiet && $(BIN)/coverage report
+
+bench: .venv/ready                    ## the benchmarks, as a table and as JSON
+	$(BIN)/python -m benchmarks
+
+build: .venv/ready                    ## sdist and wheel, then the packaging tests
+	$(BIN)/python -m build --no-isolation && $(BIN)/python -P -m pytest tests/packaging
+
+clean:
+	rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

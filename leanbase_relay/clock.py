@@ -1,0 +1,85 @@
+"""The clock: the one place that touches time, and the one door for waiting.
+
+Durations come from the monotonic clock, stamps from the wall clock, and they are
+never mixed. Every thread waits on a `Poke`, so that news and the order to stop
+interrupt any wait. Tests pass a clock whose waiting advances its time.
+"""
+
+import threading
+import time
+from typing import Protocol
+
+
+class Poke:
+    """A hint that there may be work. Carries no data and is never queued."""
+
+    def __init__(self) -> None:
+        self._event = threading.Event()
+
+    def set(self) -> None:
+        """Wake whoever waits, or spare the next wait."""
+        self._event.set()
+
+    def take(self, timeout_seconds: float) -> bool:
+        """Wait for the hint, at most so long; using it up."""
+        given = self._event.wait(timeout_seconds)
+        self._event.clear()
+        return given
+
+
+class Clock(Protocol):
+    """Time, and waiting that a stop can interrupt."""
+
+    @property
+    def stopping(self) -> bool:
+        """True once the relay was told to stop."""
+
+    def monotonic(self) -> float:
+        """Seconds, for durations."""
+
+    def wall(self) -> float:
+        """Seconds since 1970 UTC, for stamps."""
+
+    def poke(self) -> Poke:
+        """A poke that `stop` sets too; one for each thread that waits."""
+
+    def wait(self, seconds: float, poke: Poke) -> bool:
+        """Wait so long, or until poked; True means that we were told to stop."""
+
+    def stop(self) -> None:
+        """End every wait, now and from now on."""
+
+
+class SystemClock:
+    """The clock of a running relay."""
+
+    def __init__(self) -> None:
+        self._stopping = False
+        self._pokes: list[Poke] = []
+
+    @property
+    def stopping(self) -> bool:
+        return self._stopping
+
+    def monotonic(self) -> float:
+        return time.monotonic()
+
+    def wall(self) -> float:
+        return time.time()
+
+    def poke(self) -> Poke:
+        poke = Poke()
+        self._pokes.append(poke)
+        if self._stopping:
+            poke.set()
+        return poke
+
+    def wait(self, seconds: float, poke: Poke) -> bool:
+        if not self._stopping:
+            poke.take(min(seconds, threading.TIMEOUT_MAX))
+        return self._stopping
+
+    def stop(self) -> None:
+        self._stopping = True
+        for poke in self._pokes:
+            poke.set()

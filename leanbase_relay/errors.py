@@ -1,0 +1,59 @@
+"""The exceptions of the relay; one class for each decision a caller can take.
+
+::
+
+    RelayError
+    ├── ConfigError        the configuration is wrong           exit 78
+    ├── NotRunning         no daemon answers                    exit 3
+    ├── Stopping           we were told to stop while waiting
+    └── StoreError
+        ├── StoreHeld      another daemon holds this store      exit 3
+        ├── StoreFull      store.max_bytes is reached
+        └── StoreUnavailable   the disk or SQLite said no
+"""
+
+from collections.abc import Sequence
+
+
+class RelayError(Exception):
+    """Shown to the person at the terminal as it is, without a traceback."""
+
+    exit_code = 1
+
+
+class ConfigError(RelayError):
+    """Everything that is wrong with a configuration, all at once."""
+
+    exit_code = 78  # EX_CONFIG of sysexits.h: systemd must not restart us for it
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = tuple(problems)
+
+
+class NotRunning(RelayError):
+    """No daemon answers on the socket that was asked."""
+
+    exit_code = 3
+
+
+class Stopping(RelayError):
+    """A wait was cut short because the relay is to end."""
+
+
+class StoreError(RelayError):
+    """The store cannot do what it was asked to do; nothing was changed."""
+
+
+class StoreHeld(StoreError):
+    """Another daemon holds the lock of this store."""
+
+    exit_code = 3
+
+
+class StoreFull(StoreError):
+    """The events would take the store above ``store.max_bytes``."""
+
+
+class StoreUnavailable(StoreError):
+    """SQLite or the disk below it failed; the transaction was rolled back."""

@@ -1,0 +1,1 @@
+"""Forwarding: brings each project's backlog upstream, in order, batch by batch."""

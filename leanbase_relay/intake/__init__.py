@@ -1,0 +1,1 @@
+"""Intake: accepts events and turns them into chunks, by socket and by spool."""
