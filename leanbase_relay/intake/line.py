@@ -1,0 +1,415 @@
+"""One line: the rules of what an event is, one after another. Pure.
+
+This is the slow and complete way; `event` takes it for the lines that its fast way
+does not know to be in order. What the upstream would take is taken; what it would
+answer with 400 is refused here, with a sentence that names the member. Mending is
+done by splicing: members that need nothing keep the bytes that the app wrote.
+"""
+
+import json
+import math
+import os
+import re
+import uuid
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+import msgspec
+import simdjson
+
+from leanbase_relay.intake import timestamp
+
+MAX_NESTING = 125
+"""Levels of an event of its own: the upstream's parser stops at 128, counted from
+the request's envelope, which adds an object and an array."""
+
+_KEYS = ("api_key", "token", "$token")  # one field in three spellings
+_KNOWN = frozenset(
+    ("event", "properties", "timestamp", "uuid", "offset", "$set", "$set_once")
+    + ("distinct_id", "$distinct_id", *_KEYS)
+)
+_UUID = re.compile(
+    r"(?:urn:uuid:)?(?:[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9a-f]{32})"
+    r"|\{[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\}",
+    re.IGNORECASE,
+)
+_STRUCTURE = re.compile(rb'"(?:[^"\\]|\\.)*"|([\[{])|[\]}]')
+_KINDS = {
+    ord("{"): "an object",
+    ord("["): "a list",
+    ord('"'): "a string",
+    ord("t"): "a boolean",
+    ord("f"): "a boolean",
+    ord("n"): "null",
+}
+
+_raw_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_pairs = json.JSONDecoder(object_pairs_hook=list).decode
+_text = msgspec.json.Decoder(str).decode
+
+
+class Refused(Exception):
+    """The line is not an event; the message says which member, and why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What the configuration asks of an event.
+
+    Attributes:
+        max_bytes: the size of an event, above which it is refused.
+        projects: the configured names.
+        disable_geoip: add `$geoip_disable` where an event says nothing of its place.
+    """
+
+    max_bytes: int
+    projects: frozenset[str]
+    disable_geoip: bool = False
+
+
+def judge_line(
+    line: bytes, rules: Rules, *, project: str, now_ms: int
+) -> tuple[str, bytes]:
+    """Judge one line and mend it where it needs to be.
+
+    Returns:
+        The project that the event belongs to, and its event bytes.
+
+    Raises:
+        Refused: the line is not an event.
+    """
+    if len(line) > rules.max_bytes:
+        raise Refused(f"line is longer than events.max_bytes ({rules.max_bytes} bytes)")
+    members = parse(line)
+    event = _Event(members, rules, now_ms)
+    event.check_key()
+    project = event.take_project(project)
+    event.check_name()
+    event.mend_properties()
+    event.mend_person_members()
+    event.mend_id()
+    event.mend_uuid()
+    event.mend_timestamp()
+    return project, event.written(line)
+
+
+def parse(line: bytes) -> dict[str, bytes]:
+    """Take a JSON object apart, as strictly as the upstream's parser does.
+
+    Returns:
+        The members, each with the bytes of its value.
+
+    Raises:
+        Refused: it is no JSON object, or a member that the upstream knows is there
+            twice.
+    """
+    if depth(line) > MAX_NESTING:
+        raise Refused(f"nested deeper than {MAX_NESTING} levels")
+    try:
+        size = _size(simdjson.Parser().parse(line))
+    except (ValueError, RuntimeError):
+        # Strict, but it also declines integers above 64 bits, which the upstream
+        # takes; and its messages are for programmers.
+        size = _size(_explain(line))
+    if size is None:
+        raise Refused(f"not a JSON object but {_kind(line.strip())}")
+    try:
+        members = _members(line)
+    except msgspec.DecodeError as bad:
+        raise Refused(f"not JSON: {bad}") from None
+    if len(members) != size:
+        _refuse_repeated(line)
+    return members
+
+
+def depth(line: bytes) -> int:
+    """How deep objects and lists are nested in a line."""
+    if line.count(b"{") + line.count(b"[") <= MAX_NESTING:
+        return 0  # cannot be too deep, and nobody asks for more than that
+    level = deepest = 0
+    for token in _STRUCTURE.finditer(line):
+        if token[1]:
+            level += 1
+            deepest = max(deepest, level)
+        elif token[0] in (b"}", b"]"):
+            level -= 1
+    return deepest
+
+
+def mint_uuid(now_ms: int) -> str:
+    """A new UUIDv7 (RFC 9562): the time in front, so that ids sort by it."""
+    random = int.from_bytes(os.urandom(10))
+    value = (now_ms & (1 << 48) - 1) << 80 | random
+    value = value & ~(0xF << 76) | 7 << 76
+    value = value & ~(0x3 << 62) | 2 << 62
+    return str(uuid.UUID(int=value))
+
+
+class _Event:
+    """The members of one line while they are judged."""
+
+    def __init__(self, members: dict[str, bytes], rules: Rules, now_ms: int) -> None:
+        self._members = members
+        self._properties: dict[str, bytes] = {}
+        self._rules = rules
+        self._now_ms = now_ms
+        self._changed = False
+
+    def written(self, line: bytes) -> bytes:
+        """The event bytes: the line as it came, if nothing was to be mended."""
+        return _object(self._members) if self._changed else line.strip()
+
+    def check_key(self) -> None:
+        """A key that came with the event never reaches the store."""
+        given = [name for name in _KEYS if name in self._members]
+        if len(given) > 1:
+            raise Refused(f"{given[1]}: given beside {given[0]}; one of them is enough")
+        for name in given:
+            self._expect(name, '"n', "a string")
+            self._remove(name)
+
+    def take_project(self, project: str) -> str:
+        if "project" not in self._members:
+            return project
+        name = json.loads(self._members["project"])
+        if not isinstance(name, str):
+            raise Refused("project: must be a string")
+        if name not in self._rules.projects:
+            raise Refused(f"project: {name[:80]!r} is not configured")
+        self._remove("project")
+        return name
+
+    def check_name(self) -> None:
+        if "event" not in self._members:
+            raise Refused("event: missing")
+        if not self._string("event"):
+            raise Refused("event: empty")
+
+    def mend_properties(self) -> None:
+        if "properties" not in self._members:
+            if self._rules.disable_geoip:
+                self._put("properties", b'{"$geoip_disable":true}')
+            return
+        self._mend_php_map("properties")
+        self._expect("properties", "{", "an object")
+        self._properties = _members(self._members["properties"])
+        changes = _changed_properties(self._properties, self._rules)
+        if changes:
+            self._properties |= changes
+            self._put("properties", _object(self._properties))
+
+    def mend_person_members(self) -> None:
+        for name in ("$set", "$set_once"):
+            if name in self._members:
+                self._mend_php_map(name)
+                self._expect(name, "{n", "an object")
+
+    def mend_id(self) -> None:
+        """Find the id in its four places; it stands in `distinct_id` afterwards."""
+        if "distinct_id" in self._members and "$distinct_id" in self._members:
+            raise Refused("distinct_id: given beside $distinct_id; one is enough")
+        for name in ("distinct_id", "$distinct_id", "distinctId"):
+            if self._members.get(name, b"null") != b"null":
+                self._settle_id(name, self._members[name])
+                return
+        if self._properties.get("distinct_id", b"null") != b"null":
+            self._settle_id("distinct_id", self._properties["distinct_id"])
+        elif self._properties.get("$process_person_profile") == b"false":
+            self._put("distinct_id", _json(str(uuid.uuid4())))
+        else:
+            raise Refused("distinct_id: missing")
+
+    def mend_uuid(self) -> None:
+        if self._members.get("uuid", b"null") in (b"null", b'""'):
+            self._put("uuid", _json(mint_uuid(self._now_ms)))
+        elif not _UUID.fullmatch(self._string("uuid")):
+            raise Refused("uuid: not a UUID")
+
+    def mend_timestamp(self) -> None:
+        if self._members.get("offset", b"null") != b"null":
+            moment_ms = self._now_ms - self._offset()
+            self._put("timestamp", _json(_stamp_or_now(moment_ms, self._now_ms)))
+        elif self._members.get("timestamp", b"null") == b"null":
+            self._put("timestamp", _json(timestamp.stamp(self._now_ms)))
+        else:
+            text = self._string("timestamp")
+            moment = timestamp.utc(text) or timestamp.stamp(self._now_ms)
+            if not is_utc(text, moment):
+                self._put("timestamp", _json(moment))
+        self._remove("offset")
+
+    def _settle_id(self, name: str, value: bytes) -> None:
+        text = _id_text(json.loads(value))
+        if not text.strip():
+            raise Refused("distinct_id: empty")
+        if name != "distinct_id" or self._members.get(name) != value:
+            self._remove(name)
+            self._put("distinct_id", value if value[:1] == b'"' else _json(text))
+        elif value[:1] != b'"':
+            self._put("distinct_id", _json(text))
+
+    def _offset(self) -> int:
+        value = self._members["offset"]
+        if not re.fullmatch(rb"-?\d{1,19}", value) or not -(2**63) <= int(value) < 2**63:
+            raise Refused("offset: must be a 64-bit integer (milliseconds)")
+        return int(value)
+
+    def _mend_php_map(self, name: str) -> None:
+        """PHP writes its empty map as an empty list."""
+        if self._members[name][:1] == b"[" and not json.loads(self._members[name]):
+            self._put(name, b"{}")
+
+    def _string(self, name: str) -> str:
+        self._expect(name, '"', "a string")
+        return _text(self._members[name])
+
+    def _expect(self, name: str, first: str, wanted: str) -> None:
+        """Refuse a member whose value does not begin as one of its type does."""
+        value = self._members[name]
+        if chr(value[0]) not in first:
+            raise Refused(f"{name}: must be {wanted}, not {_kind(value)}")
+
+    def _put(self, name: str, value: bytes) -> None:
+        self._members[name] = value
+        self._changed = True
+
+    def _remove(self, name: str) -> None:
+        if self._members.pop(name, None) is not None:
+            self._changed = True
+
+
+def is_utc(text: str, moment: str) -> bool:
+    """Whether a text already is the RFC 3339 UTC time that it was read as."""
+    return text == moment or text == moment.removesuffix("Z") + "+00:00"
+
+
+def _changed_properties(properties: dict[str, bytes], rules: Rules) -> dict[str, bytes]:
+    """The members of `properties` that need another value, or are to be added."""
+    changes = {}
+    if properties.get("$cookieless_mode", b"null") not in (b"true", b"false", b"null"):
+        raise Refused("properties.$cookieless_mode: must be a boolean")
+    wish = properties.get("$process_person_profile", b"")
+    if wish in (b'"true"', b'"false"'):
+        # As text it would mean the opposite of what the app wants.
+        changes["$process_person_profile"] = wish.strip(b'"')
+    if rules.disable_geoip and not properties.keys() & {"$ip", "$geoip_disable"}:
+        changes["$geoip_disable"] = b"true"
+    return changes
+
+
+def _id_text(value: Any) -> str:
+    """The text that the upstream makes of an id: compact JSON, keys sorted."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int) and -(2**63) <= value < 2**64:
+        return str(value)
+    if isinstance(value, int | float):
+        return _float_text(float(value))
+    return _compact(value)
+
+
+def _compact(value: Any) -> str:
+    if isinstance(value, dict):
+        inside = (f"{_quoted(k)}:{_compact(value[k])}" for k in sorted(value))
+        return "{" + ",".join(inside) + "}"
+    if isinstance(value, list):
+        return "[" + ",".join(map(_compact, value)) + "]"
+    if value is None:
+        return "null"
+    return _quoted(value) if isinstance(value, str) else _id_text(value)
+
+
+def _float_text(value: float) -> str:
+    """As the upstream writes it: 1e16 and 0.00001, where Python has 1e+16, 1e-05."""
+    mantissa, _, exponent = repr(value).partition("e")
+    if not exponent:
+        return mantissa
+    if int(exponent) == -5:
+        return f"{value:.{len(mantissa.lstrip('-').replace('.', '')) + 4}f}"
+    return f"{mantissa}e{int(exponent)}"
+
+
+def _stamp_or_now(moment_ms: int, now_ms: int) -> str:
+    try:
+        return timestamp.stamp(moment_ms)
+    except (ValueError, OverflowError, OSError):  # beyond the years 1 to 9999
+        return timestamp.stamp(now_ms)
+
+
+def _members(text: bytes) -> dict[str, bytes]:
+    return {name: bytes(value) for name, value in _raw_members(text).items()}
+
+
+def _json(text: str) -> bytes:
+    return msgspec.json.encode(text)
+
+
+def _quoted(text: str) -> str:
+    return _json(text).decode()
+
+
+def _object(members: dict[str, bytes]) -> bytes:
+    return b"{%b}" % b",".join(
+        b"%b:%b" % (_json(name), value) for name, value in members.items()
+    )
+
+
+def _kind(value: bytes) -> str:
+    return _KINDS.get(value[0], "a number") if value else "nothing"
+
+
+def _size(document: object) -> int | None:
+    """How many members an object has, repeated ones counted; None for other values."""
+    return len(document) if isinstance(document, simdjson.Object | list) else None
+
+
+def _explain(line: bytes) -> object:
+    """Say why a line is not JSON; if it is, give its members as pairs.
+
+    Raises:
+        Refused: with a reason for people.
+    """
+    try:
+        value = json.loads(
+            line.decode(),
+            object_pairs_hook=_Pairs,
+            parse_constant=_no_constant,
+            parse_int=_finite,
+            parse_float=_finite,
+        )
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeDecodeError as bad:
+        raise Refused(f"not valid UTF-8 (byte {bad.start + 1} of the line)") from None
+    except UnicodeEncodeError:
+        raise Refused(r"a lone surrogate (\ud800 to \udfff) is not text") from None
+    except RecursionError:
+        raise Refused(f"nested deeper than {MAX_NESTING} levels") from None
+    except json.JSONDecodeError as bad:
+        raise Refused(f"not JSON: {bad.msg} (column {bad.colno})") from None
+    return value if isinstance(value, _Pairs) else None
+
+
+class _Pairs(list[tuple[str, object]]):
+    """An object's members in order, the repeated ones too."""
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise Refused(f"not JSON: {name} is not a number")
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if math.isinf(value):
+        shown = text if len(text) <= 20 else f"{text[:17]}..."
+        raise Refused(f"the number {shown} is beyond double range")
+    return value
+
+
+def _refuse_repeated(line: bytes) -> None:
+    seen: set[str] = set()
+    for name, _ in _pairs(line.decode()):
+        if name in seen and name in _KNOWN:
+            raise Refused(f"{name}: given twice")
+        seen.add(name)

@@ -1,0 +1,81 @@
+"""Chunks: runs of accepted events, and the packed form that one row holds.
+
+The event bytes of a chunk are event objects joined by commas and nothing else, so
+that a request body is made of chunks by joining them again, without parsing. A row
+keeps them deflated, with a checksum over what is stored: a flipped bit on the disk
+costs at most its own chunk and is noticed before anything is sent.
+"""
+
+import zlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import msgspec
+
+try:
+    from isal import isal_zlib as deflate  # about 8 times zlib's speed at level 1
+except ImportError:  # no wheel for this machine: the same format, only slower
+    import zlib as deflate  # type: ignore[no-redef]
+
+MAX_CHUNK_BYTES = 1 << 20
+"""Bytes of events in one chunk, unless a single event is larger."""
+
+_LEVEL = 1
+_split = msgspec.json.Decoder(list[msgspec.Raw]).decode
+
+
+class Damaged(Exception):
+    """The stored bytes of a chunk are not those that were written."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """A run of accepted events of one project.
+
+    Attributes:
+        project: the configured name of the project.
+        events: how many events there are, at least one.
+        event_bytes: the events, joined by commas.
+    """
+
+    project: str
+    events: int
+    event_bytes: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """A chunk's event bytes as they are stored."""
+
+    data: bytes
+    checksum: int
+
+
+def pack(event_bytes: bytes) -> Packed:
+    """Deflate event bytes and take the checksum of the result."""
+    data = deflate.compress(event_bytes, _LEVEL)
+    return Packed(data, zlib.crc32(data))
+
+
+def unpack(packed: Packed) -> bytes:
+    """Give the event bytes back.
+
+    Raises:
+        Damaged: the checksum does not match, or the data do not inflate.
+    """
+    if zlib.crc32(packed.data) != packed.checksum:
+        raise Damaged("the checksum does not match")
+    try:
+        return deflate.decompress(packed.data)
+    except deflate.error as bad:
+        raise Damaged(f"cannot be inflated: {bad}") from bad
+
+
+def split(event_bytes: bytes) -> list[bytes]:
+    """Take a run of events apart; each keeps the bytes it came with."""
+    return [bytes(event) for event in _split(b"[%b]" % event_bytes)]
+
+
+def join(events: Iterable[bytes]) -> bytes:
+    """Put events together; the inverse of `split`."""
+    return b",".join(events)
