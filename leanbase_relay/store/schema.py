@@ -1,0 +1,163 @@
+"""The schema: tables, pragmas, migrations, and how a connection is opened.
+
+sqlite-utils applies the migrations, each in one transaction with the record of it.
+`user_version` says how far a file is, so that a daemon whose store is up to date
+starts without importing it.
+"""
+
+import sqlite3
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from leanbase_relay.errors import StoreError, StoreUnavailable
+
+if TYPE_CHECKING:
+    from sqlite_utils.db import Database
+
+VERSION = 1
+"""What `user_version` is after the last migration."""
+
+PAGE_BYTES = 4096
+CHECKPOINT_PAGES = 2048
+"""Pages in the write-ahead log at which a commit also checkpoints: 8 MiB."""
+
+_FIRST = (
+    # Totals are rows that change in the transaction of the events they count: nothing
+    # is ever counted by scanning, and they cannot disagree with the chunks.
+    """
+    create table project (
+        name text primary key,
+        accepted integer not null default 0,
+        delivered integer not null default 0,
+        dead integer not null default 0,
+        dropped integer not null default 0,
+        refused integer not null default 0,
+        backlog_bytes integer not null default 0,
+        position_chunk integer not null default 0,
+        position_events integer not null default 0,
+        dead_letters integer not null default 0,
+        dead_letter_bytes integer not null default 0,
+        dead_letters_given_up integer not null default 0
+    ) strict, without rowid
+    """,
+    # AUTOINCREMENT: without it an emptied table begins again at 1, and an ack that
+    # comes late would delete a chunk that was never sent.
+    """
+    create table chunk (
+        id integer primary key autoincrement,
+        project text not null,
+        events integer not null,
+        bytes integer not null,
+        accepted_at_ms integer not null,
+        checksum integer not null,
+        data blob not null
+    ) strict
+    """,
+    "create index chunk_by_project on chunk (project, id)",
+    """
+    create table dead_letter (
+        id integer primary key autoincrement,
+        door text not null,
+        project text not null,
+        event text,
+        distinct_id text,
+        uuid text,
+        status integer,
+        reason text not null,
+        origin text not null,
+        accepted_at_ms integer,
+        died_at_ms integer not null,
+        line blob not null
+    ) strict
+    """,
+    """
+    create table spool_file (
+        device integer not null,
+        inode integer not null,
+        name text not null,
+        offset integer not null,
+        lines integer not null,
+        digest blob not null,
+        finished_ctime_ns integer,
+        primary key (device, inode)
+    ) strict, without rowid
+    """,
+)
+
+
+def connect(path: Path) -> sqlite3.Connection:
+    """Open the one connection that writes, creating or migrating the file.
+
+    Raises:
+        StoreUnavailable: SQLite or the disk said no.
+        StoreError: the file was made by a newer version.
+    """
+    try:
+        conn = sqlite3.connect(
+            path, isolation_level=None, check_same_thread=False, cached_statements=64
+        )
+    except sqlite3.Error as error:
+        raise StoreUnavailable(f"{path}: {error}") from error
+    try:
+        _prepare(conn, path)
+    except sqlite3.Error as error:
+        conn.close()
+        raise StoreUnavailable(f"{path}: {error}") from error
+    except BaseException:
+        conn.close()
+        raise
+    return conn
+
+
+def connect_to_read(path: Path) -> sqlite3.Connection:
+    """Open a connection that can only read. Keep its transactions short: while one
+    is open the write-ahead log cannot be reset and grows."""
+    conn = sqlite3.connect(
+        f"{path.absolute().as_uri()}?mode=ro",
+        uri=True,
+        isolation_level=None,
+        check_same_thread=False,
+    )
+    conn.execute("pragma query_only = on")
+    return conn
+
+
+def _prepare(conn: sqlite3.Connection, path: Path) -> None:
+    # These two only take effect before the first table is made. Space is then given
+    # back in small steps (`incremental_vacuum`), never by rewriting the whole file.
+    conn.execute(f"pragma page_size = {PAGE_BYTES}")
+    conn.execute("pragma auto_vacuum = incremental")
+    conn.execute("pragma journal_mode = wal")
+    # We have already told the producer "stored". NORMAL may forget the last commits
+    # when the power fails, and the producer will not send them again.
+    conn.execute("pragma synchronous = full")
+    # Debian's SQLite overwrites what is deleted; each ack would write all of its
+    # chunks a second time, as zeros.
+    conn.execute("pragma secure_delete = off")
+    conn.execute(f"pragma wal_autocheckpoint = {CHECKPOINT_PAGES}")
+    conn.execute(f"pragma journal_size_limit = {CHECKPOINT_PAGES * PAGE_BYTES}")
+    conn.execute("pragma temp_store = memory")
+    conn.execute("pragma busy_timeout = 5000")
+    (version,) = conn.execute("pragma user_version").fetchone()
+    if version > VERSION:
+        raise StoreError(
+            f"{path} was made by a newer leanbase-relay (its schema is {version}, "
+            f"this one knows {VERSION}); install that version again"
+        )
+    if version < VERSION:
+        _migrate(conn)
+
+
+def _migrate(conn: sqlite3.Connection) -> None:
+    from sqlite_utils import Database
+    from sqlite_utils.migrations import Migrations
+
+    migrations = Migrations("leanbase-relay")
+
+    @migrations()
+    def first_tables(db: "Database") -> None:
+        for statement in _FIRST:
+            db.execute(statement)
+        db.execute("pragma user_version = 1")
+
+    migrations.apply(Database(conn, execute_plugins=False))

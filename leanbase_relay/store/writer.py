@@ -1,0 +1,420 @@
+"""The writer: the one thread that changes the store.
+
+It takes whatever waits, puts it into one transaction, commits (which syncs), and only
+then gives the receipts. No timer: while one commit syncs, the next group gathers. So
+one fsync stands for one event when one waits, and for thousands when thousands do.
+
+The promise "stored" stands on the order of the lines in `_commit`: the transaction
+ends, then the receipts are settled.
+"""
+
+import logging
+import queue
+import sqlite3
+import threading
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from leanbase_relay.clock import Clock
+from leanbase_relay.errors import StoreError, StoreFull, StoreUnavailable, Stopping
+from leanbase_relay.store import schema
+from leanbase_relay.store.chunk import MAX_CHUNK_BYTES, Chunk, Packed, join, pack
+from leanbase_relay.store.deposit import Deposit
+from leanbase_relay.store.store import Space, Store, Totals
+
+log = logging.getLogger(__name__)
+
+MAX_GROUP_BYTES = 8 << 20
+"""Event bytes that one transaction takes, roughly: what bounds its time and memory."""
+
+_ROW_OVERHEAD_BYTES = 256
+_KEEP_FREE_BYTES = 4 << 20  # not worth giving back: the next events will fill it
+_KEEP_LOG_BYTES = 1 << 20
+_VACUUM_PAGES = 512  # 2 MiB a step: a few milliseconds in which nothing is committed
+_TIDY_SOON_SECONDS = 1.0
+_TIDY_NEXT_SECONDS = 0.25
+_TIDY_AFTER_TROUBLE_SECONDS = 60.0
+
+Change = Callable[[Store], None]
+"""What lanes and commands ask for: called inside the group's transaction."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds of the store, all in bytes but `max_chunk_events`.
+
+    Attributes:
+        max_bytes: database, write-ahead log and dead letters together.
+        drop_oldest: at that bound, give up the oldest events instead of refusing new.
+        dead_letter_bytes: above this the oldest dead letters go.
+        max_chunk_events, max_chunk_bytes: of one chunk, unless it came larger.
+    """
+
+    max_bytes: int
+    drop_oldest: bool
+    dead_letter_bytes: int
+    max_chunk_events: int
+    max_chunk_bytes: int = MAX_CHUNK_BYTES
+
+    @property
+    def for_pages(self) -> int:
+        """What the database may take; the rest is for the write-ahead log, which
+        grows to twice the size at which it is folded in, and then starts over."""
+        return self.max_bytes - 2 * schema.CHECKPOINT_PAGES * schema.PAGE_BYTES
+
+
+class Receipt:
+    """Proof that something is committed. Settled by the writer, once."""
+
+    def __init__(self, on_settled: Callable[["Receipt"], None] | None = None) -> None:
+        self.error: StoreError | Stopping | None = None
+        self._settled = threading.Event()
+        self._on_settled = on_settled
+
+    def wait(self) -> None:
+        """Wait for the commit.
+
+        Raises:
+            StoreFull, StoreUnavailable: nothing was stored.
+            Stopping: the writer ended before it got to it; nothing was stored.
+        """
+        self._settled.wait()
+        if self.error is not None:
+            raise self.error
+
+    def settle(self, error: StoreError | Stopping | None) -> None:
+        """Tell the outcome; None is the good one. The writer's to call."""
+        self.error = error
+        if self._on_settled is None:
+            self._settled.set()
+        else:
+            self._on_settled(self)
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    asked: Deposit | Change
+    size: int
+    receipt: Receipt
+
+
+class Writer:
+    """Commits what it is given, in groups, until `finish`.
+
+    Args:
+        store: opened; the writer's alone from now on.
+        on_committed: told the new totals after each commit, in the writer's thread.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        *,
+        limits: Limits,
+        on_committed: Callable[[Mapping[str, Totals]], None] = lambda _: None,
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._limits = limits
+        self._on_committed = on_committed
+        self._queue: queue.SimpleQueue[_Work | None] = queue.SimpleQueue()
+        self._lock = threading.Lock()
+        self._waiting_bytes = 0
+        self._ended = False
+        self._broken = False
+        self._space = store.measure()
+        self._tidy_at: float | None = clock.monotonic() + _TIDY_SOON_SECONDS
+        self.trouble: str | None = None
+        """Why nothing can be stored, while that is so."""
+        self.full = False
+        """Whether the last events were refused for want of room."""
+
+    # What others call.
+
+    def submit(
+        self, deposit: Deposit, on_settled: Callable[[Receipt], None] | None = None
+    ) -> Receipt:
+        """Have a deposit stored. Never blocks: callers bound what they have waiting.
+
+        Args:
+            deposit: committed as a whole or not at all.
+            on_settled: called in the writer's thread instead of waking `wait`.
+        """
+        return self._enqueue(deposit, deposit.size, on_settled)
+
+    def apply(self, change: Change) -> Receipt:
+        """Have a change made to the store, in a transaction with others."""
+        return self._enqueue(change, 0, None)
+
+    @property
+    def waiting_bytes(self) -> int:
+        """Bytes submitted and not yet settled."""
+        return self._waiting_bytes
+
+    @property
+    def totals(self) -> Mapping[str, Totals]:
+        """The totals as last committed."""
+        return self._store.totals
+
+    @property
+    def space(self) -> Space:
+        """The room taken, as last measured."""
+        return self._space
+
+    def finish(self) -> None:
+        """Commit what waits, then end."""
+        self._queue.put(None)
+
+    # The thread.
+
+    def run(self) -> None:
+        """The thread's body: until `finish`."""
+        try:
+            while self.step():
+                pass
+        finally:
+            self._end()
+
+    def step(self) -> bool:
+        """Commit one group, or tidy up when nothing waits; False after `finish`."""
+        group = self._gather()
+        if group:
+            self._commit([work for work in group if work is not None])
+        if self._queue.empty():
+            self._tidy_if_due()
+        return None not in group
+
+    def _gather(self) -> list[_Work | None]:
+        group: list[_Work | None] = []
+        size = 0
+        try:
+            work = self._queue.get(timeout=self._patience())
+            while True:
+                group.append(work)
+                if work is None:
+                    break
+                size += work.size
+                if size >= MAX_GROUP_BYTES:
+                    break
+                work = self._queue.get_nowait()
+        except queue.Empty:
+            pass
+        return group
+
+    def _commit(self, group: list[_Work]) -> None:
+        deposits = [work for work in group if isinstance(work.asked, Deposit)]
+        packed = self._pack(deposits)
+        short = self._shortage(packed)
+        refused: StoreFull | None = None
+        if short and not self._limits.drop_oldest:
+            refused = StoreFull("store full")
+            group = self._without(deposits, group, refused)
+            packed = []
+        self.full = refused is not None
+        error = self._transact(group, packed, 0 if refused else short)
+        for work in group:
+            self._settle(work, error)
+        self._on_committed(self._store.totals)
+
+    def _transact(
+        self, group: list[_Work], packed: "list[_Row]", short: int
+    ) -> StoreUnavailable | None:
+        """One transaction: all of the group, or the reason why none of it."""
+        now_ms = round(self._clock.wall() * 1000)
+        try:
+            if self._broken:
+                self._store.reopen()
+                self._broken = False
+            with self._store.transaction():
+                if short:
+                    self._store.drop_oldest(short)
+                for row in packed:
+                    self._store.append(
+                        row.project,
+                        row.packed,
+                        events=row.events,
+                        size=row.size,
+                        now_ms=now_ms,
+                    )
+                for work in group:
+                    self._change(work.asked, now_ms)
+                self._store.trim_dead_letters(self._limits.dead_letter_bytes)
+        except (sqlite3.Error, StoreUnavailable) as error:
+            return self._fell(error)
+        self._recovered()
+        self._grew(packed)
+        return None
+
+    def _change(self, asked: Deposit | Change, now_ms: int) -> None:
+        """Everything of a deposit but its chunks, which are rows by now."""
+        if not isinstance(asked, Deposit):
+            asked(self._store)
+            return
+        for letter in asked.refused:
+            self._store.refuse(letter, now_ms=now_ms)
+        if asked.progress is not None:
+            self._store.set_progress(asked.progress)
+        for file in asked.forget:
+            self._store.forget(file)
+
+    def _pack(self, deposits: list[_Work]) -> "list[_Row]":
+        """Chunks become rows; small neighbours of a project share one."""
+        runs: dict[str, list[list[Chunk]]] = defaultdict(list)
+        for work in deposits:
+            assert isinstance(work.asked, Deposit)
+            for chunk in work.asked.chunks:
+                rows = runs[chunk.project]
+                if rows and self._fits(rows[-1], chunk):
+                    rows[-1].append(chunk)
+                else:
+                    rows.append([chunk])
+        return [_row(row) for rows in runs.values() for row in rows]
+
+    def _fits(self, row: list[Chunk], chunk: Chunk) -> bool:
+        events = sum(other.events for other in row) + chunk.events
+        size = sum(len(other.event_bytes) for other in row) + len(chunk.event_bytes)
+        return (
+            events <= self._limits.max_chunk_events
+            and size <= self._limits.max_chunk_bytes
+        )
+
+    # Room.
+
+    def _shortage(self, packed: "list[_Row]") -> int:
+        """By how many bytes the rows exceed the room that is left."""
+        if not packed:
+            return 0
+        short = self._above_bound(packed)
+        if short > 0:
+            self._measure()  # acks may have made room since
+            short = self._above_bound(packed)
+        return max(short, 0)
+
+    def _above_bound(self, packed: "list[_Row]") -> int:
+        log_reserve = self._limits.max_bytes - self._limits.for_pages
+        log_excess = max(self._space.log - log_reserve, 0)
+        wanted = sum(row.room for row in packed)
+        return self._space.live + log_excess + wanted - self._limits.for_pages
+
+    def _grew(self, packed: "list[_Row]") -> None:
+        grown = sum(row.room for row in packed)
+        self._space = Space(
+            self._space.live + grown, self._space.free, self._space.log
+        )
+        if self._tidy_at is None:
+            self._tidy_at = self._clock.monotonic() + _TIDY_SOON_SECONDS
+
+    def _measure(self) -> None:
+        try:
+            self._space = self._store.measure()
+        except sqlite3.Error as error:
+            self._fell(error)
+
+    def _without(
+        self, deposits: list[_Work], group: list[_Work], error: StoreFull
+    ) -> list[_Work]:
+        """Settle the deposits that bring events; the others go on."""
+        kept = []
+        for work in group:
+            if isinstance(work.asked, Deposit) and work.asked.chunks:
+                self._settle(work, error)
+            else:
+                kept.append(work)
+        if not self.full:
+            log.warning("store_full max_bytes=%d", self._limits.max_bytes)
+        return kept
+
+    # Trouble, and its end.
+
+    def _fell(self, error: Exception) -> StoreUnavailable:
+        """After a failed write the connection is not to be believed: begin anew."""
+        if self.trouble is None:
+            log.error("store_unavailable error=%s", error)
+        self.trouble = str(error)
+        self._broken = True
+        return StoreUnavailable(f"store unavailable: {error}")
+
+    def _recovered(self) -> None:
+        if self.trouble is not None:
+            log.info("store_recovered")
+            self.trouble = None
+
+    # Tidying.
+
+    def _patience(self) -> float | None:
+        if self._tidy_at is None:
+            return None
+        return max(self._tidy_at - self._clock.monotonic(), 0)
+
+    def _tidy_if_due(self) -> None:
+        """Give free pages and log back, in steps that nobody notices."""
+        now = self._clock.monotonic()
+        if self._tidy_at is None or now < self._tidy_at or self._broken:
+            return
+        self._tidy_at = None
+        try:
+            self._space = self._store.measure()
+            if self._space.free > _KEEP_FREE_BYTES:
+                self._store.give_back(pages=_VACUUM_PAGES)
+                self._tidy_at = now + _TIDY_NEXT_SECONDS
+            elif self._space.log > _KEEP_LOG_BYTES:
+                self._store.truncate_log()
+        except sqlite3.Error as error:
+            log.warning("store_not_tidied error=%s", error)
+            self._tidy_at = now + _TIDY_AFTER_TROUBLE_SECONDS
+
+    # Book-keeping.
+
+    def _enqueue(
+        self,
+        asked: Deposit | Change,
+        size: int,
+        on_settled: Callable[[Receipt], None] | None,
+    ) -> Receipt:
+        work = _Work(asked, size, Receipt(on_settled))
+        with self._lock:
+            self._waiting_bytes += size
+            ended = self._ended
+            if not ended:
+                self._queue.put(work)
+        if ended:
+            self._settle(work, Stopping("the relay is stopping"))
+        return work.receipt
+
+    def _settle(self, work: _Work, error: StoreError | Stopping | None) -> None:
+        with self._lock:
+            self._waiting_bytes -= work.size
+        work.receipt.settle(error)
+
+    def _end(self) -> None:
+        """Nobody waits for ever on a writer that is gone."""
+        with self._lock:
+            self._ended = True
+        while True:
+            try:
+                work = self._queue.get_nowait()
+            except queue.Empty:
+                return
+            if work is not None:
+                self._settle(work, Stopping("the relay is stopping"))
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    project: str
+    packed: Packed
+    events: int
+    size: int
+
+    @property
+    def room(self) -> int:
+        """Bytes that the row takes in the file, roughly."""
+        return len(self.packed.data) + _ROW_OVERHEAD_BYTES
+
+
+def _row(chunks: list[Chunk]) -> _Row:
+    event_bytes = join(chunk.event_bytes for chunk in chunks)
+    events = sum(chunk.events for chunk in chunks)
+    return _Row(chunks[0].project, pack(event_bytes), events, len(event_bytes))
