@@ -117,16 +117,21 @@ class Judged:
     """What a run of lines came to.
 
     Attributes:
-        chunks: one for each project that the run has events of.
+        chunks: at least one for each project that the run has events of.
         refusals: the lines that were turned down, in order.
         lines: how many lines the run had, blank ones too.
-        blank: how many of them were blank.
+        blanks: the numbers of the blank ones, from 1.
     """
 
     chunks: tuple[Chunk, ...]
     refusals: tuple[Refusal, ...]
     lines: int
-    blank: int
+    blanks: tuple[int, ...] = ()
+
+    @property
+    def blank(self) -> int:
+        """How many lines were blank."""
+        return len(self.blanks)
 
     @property
     def events(self) -> int:
@@ -135,7 +140,14 @@ class Judged:
 
 
 class Judge:
-    """Judges runs of lines. Keeps a parser: one judge for each thread."""
+    """Judges runs of lines. Keeps a parser: one judge for each thread.
+
+    Args:
+        max_bytes: `events.max_bytes`.
+        projects: the configured names.
+        disable_geoip: `events.disable_geoip`.
+        max_events: of one chunk, so that batches are made of whole chunks.
+    """
 
     def __init__(
         self,
@@ -143,8 +155,10 @@ class Judge:
         max_bytes: int,
         projects: frozenset[str],
         disable_geoip: bool = False,
+        max_events: int = 5000,
     ) -> None:
         self._rules = Rules(max_bytes, projects, disable_geoip)
+        self._max_events = max_events
         seen = _SeenLocated if disable_geoip else _Seen
         self._look: msgspec.json.Decoder[list[_Seen]] = msgspec.json.Decoder(list[seen])
         self._parser = simdjson.Parser()
@@ -163,11 +177,13 @@ class Judge:
         lines = run.count(b"\n") + 1
         chunk = self._at_once(run, lines)
         if chunk is not None:
-            return Judged((Chunk(project, lines, chunk),), (), lines, 0)
+            return Judged((Chunk(project, lines, chunk),), (), lines)
         return self._sorted_out(run.split(b"\n"), project, now_ms)
 
     def _at_once(self, run: bytes, lines: int) -> bytes | None:
         """The run as a chunk, if every line is in order as it is."""
+        if lines > self._max_events:
+            return None  # halved, it becomes several chunks
         chunk = run.replace(b"\n", b",")
         document = b"[%b]" % chunk
         try:
@@ -191,14 +207,14 @@ class Judge:
         """Judge a run in which something is unusual."""
         accepted: list[tuple[str, int, bytes]] = []
         refusals: list[Refusal] = []
-        blank = 0
+        blanks: list[int] = []
         for number, group, chunk in self._groups(lines):
             if chunk is not None:
                 accepted.append((project, len(group), chunk))
                 continue
             for line_number, line in enumerate(group, number):
                 if not line.strip():
-                    blank += 1
+                    blanks.append(line_number)
                     continue
                 try:
                     owner, event = judge_line(
@@ -208,7 +224,22 @@ class Judge:
                 except Refused as no:
                     text = line[: self._rules.max_bytes]
                     refusals.append(Refusal(line_number, str(no), text, project))
-        return Judged(_chunks(accepted), tuple(refusals), len(lines), blank)
+        return Judged(self._chunks(accepted), tuple(refusals), len(lines), tuple(blanks))
+
+    def _chunks(self, accepted: list[tuple[str, int, bytes]]) -> tuple[Chunk, ...]:
+        """The events of each project in the order of their lines."""
+        chunks: list[Chunk] = []
+        # The sort is stable: it keeps that order.
+        for project, parts in groupby(sorted(accepted, key=_first), key=_first):
+            events, texts = 0, []
+            for _, more, event_bytes in parts:
+                if events + more > self._max_events:
+                    chunks.append(Chunk(project, events, b",".join(texts)))
+                    events, texts = 0, []
+                events += more
+                texts.append(event_bytes)
+            chunks.append(Chunk(project, events, b",".join(texts)))
+        return tuple(chunks)
 
     def _groups(
         self, lines: list[bytes], number: int = 1
@@ -226,14 +257,8 @@ class Judge:
                 yield from self._groups(half, number + first)
 
 
-def _chunks(accepted: list[tuple[str, int, bytes]]) -> tuple[Chunk, ...]:
-    """One chunk a project, in the order of the lines."""
-    by_project = sorted(accepted, key=lambda part: part[0])  # stable: keeps their order
-    chunks = []
-    for project, parts in groupby(by_project, key=lambda part: part[0]):
-        events, event_bytes = zip(*(part[1:] for part in parts), strict=True)
-        chunks.append(Chunk(project, sum(events), b",".join(event_bytes)))
-    return tuple(chunks)
+def _first(part: tuple[str, int, bytes]) -> str:
+    return part[0]
 
 
 def _are_uuids(joined: str, count: int) -> bool:

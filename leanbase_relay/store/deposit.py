@@ -74,7 +74,7 @@ class Deposit:
     """What one run of lines came to.
 
     Attributes:
-        chunks: at most one for each project.
+        chunks: its events, in order within each project.
         refused: the lines that intake turned down.
         progress: the spool file's new progress, if the run came from one.
         forget: spool files that are gone, whose progress is not needed any more.

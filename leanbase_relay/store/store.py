@@ -70,6 +70,9 @@ _TOTALS = """
            dead_letters_given_up
       from project
 """
+_OLDEST_FROM = """
+    select accepted_at_ms from chunk where project = ? and id >= ? order by id limit 1
+"""
 _PEEK = """
     select id, events, bytes, accepted_at_ms, checksum, data
       from chunk
@@ -313,6 +316,8 @@ class Store:
         that a chunk dropped in the meantime cannot be counted twice."""
         totals = self.of(project)
         before = totals.position
+        if upto.events and not self._has(upto.chunk):
+            upto = Position(upto.chunk, 0)  # dropped while it was in flight
         if upto <= before:
             return 0
         passed, size = self._conn.execute(_PASSED, (project, upto.chunk)).fetchone()
@@ -330,6 +335,10 @@ class Store:
             position=upto,
         )
         return int(events)
+
+    def _has(self, chunk: int) -> bool:
+        found = self._conn.execute("select 1 from chunk where id = ?", (chunk,))
+        return found.fetchone() is not None
 
     def _keep(self, letter: DeadLetter, now_ms: int) -> None:
         self._conn.execute(
@@ -412,12 +421,11 @@ class Reader:
             rows.close()  # ends the read transaction at once
         return chunks
 
-    def oldest_accepted_at_ms(self, project: str) -> int | None:
-        """When the first event of the backlog was accepted."""
-        row = self._conn.execute(
-            "select accepted_at_ms from chunk where project = ? order by id limit 1",
-            (project,),
-        ).fetchone()
+    def oldest_accepted_at_ms(
+        self, project: str, start: Position = Position(0, 0)
+    ) -> int | None:
+        """When the first event from a position on was accepted; None if none is."""
+        row = self._conn.execute(_OLDEST_FROM, (project, start.chunk)).fetchone()
         return row[0] if row else None
 
     def spool_progress(self) -> Iterable[FileProgress]:

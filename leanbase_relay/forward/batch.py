@@ -1,0 +1,215 @@
+"""Batches: a contiguous run of a lane's backlog as one request. Pure.
+
+A batch is made of pieces of chunks, whole ones wherever possible: then its body is
+their bytes joined, and no event is looked at. Only a position inside a chunk, a limit
+below a chunk's size, or a half of a refused batch takes a chunk apart.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import msgspec
+
+from leanbase_relay.store.chunk import Damaged, join, split, unpack
+from leanbase_relay.store.store import Position, StoredChunk
+
+try:
+    from isal import isal_zlib as deflate
+except ImportError:  # no wheel for this machine: the same format, only slower
+    import zlib as deflate  # type: ignore[no-redef]
+
+_GZIP = 31  # window bits that ask zlib for a gzip header
+_LEVEL = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Neighbouring events of one chunk.
+
+    Attributes:
+        chunk: the chunk's id.
+        first: how many of the chunk's events stand before the piece.
+        events: how many it has.
+        last: whether the chunk ends with it.
+        event_bytes: the events, joined by commas.
+        accepted_at_ms: when the chunk was committed.
+    """
+
+    chunk: int
+    first: int
+    events: int
+    last: bool
+    event_bytes: bytes
+    accepted_at_ms: int
+
+    @property
+    def end(self) -> Position:
+        """Where a lane stands that has finished this piece."""
+        if self.last:
+            return Position(self.chunk + 1, 0)
+        return Position(self.chunk, self.first + self.events)
+
+    def cut(self, start: int, stop: int) -> "Piece":
+        """The events from `start` up to `stop`, counted within the piece."""
+        if start == 0 and stop >= self.events:
+            return self
+        events = split(self.event_bytes)[start:stop]
+        return Piece(
+            self.chunk,
+            self.first + start,
+            len(events),
+            self.last and stop >= self.events,
+            join(events),
+            self.accepted_at_ms,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What one request carries: never empty, in the order of acceptance."""
+
+    pieces: tuple[Piece, ...]
+
+    @property
+    def events(self) -> int:
+        """How many events there are."""
+        return sum(piece.events for piece in self.pieces)
+
+    @property
+    def size(self) -> int:
+        """Bytes of all events, before compression."""
+        return sum(len(piece.event_bytes) + 1 for piece in self.pieces) - 1
+
+    @property
+    def end(self) -> Position:
+        """Where a lane stands that has finished this batch."""
+        return self.pieces[-1].end
+
+    @property
+    def accepted_at_ms(self) -> int:
+        """When the oldest event was accepted."""
+        return self.pieces[0].accepted_at_ms
+
+    @property
+    def event_bytes(self) -> bytes:
+        """All events, joined by commas."""
+        return join(piece.event_bytes for piece in self.pieces)
+
+    def halves(self) -> "tuple[Batch, Batch]":
+        """Two batches that come to this one; only for more than one event."""
+        middle = self.events // 2
+        return (
+            Batch(tuple(_between(self.pieces, 0, middle))),
+            Batch(tuple(_between(self.pieces, middle, self.events))),
+        )
+
+    def singles(self) -> "Iterator[Batch]":
+        """One batch for each event."""
+        for piece in self.pieces:
+            events = split(piece.event_bytes)
+            for number, event in enumerate(events):
+                yield Batch(
+                    (
+                        Piece(
+                            piece.chunk,
+                            piece.first + number,
+                            1,
+                            piece.last and number == len(events) - 1,
+                            event,
+                            piece.accepted_at_ms,
+                        ),
+                    )
+                )
+
+
+class DamagedChunk(Exception):
+    """The first chunk of the backlog cannot be read."""
+
+    def __init__(self, chunk: StoredChunk, reason: str) -> None:
+        super().__init__(reason)
+        self.chunk = chunk
+
+
+def build(
+    chunks: Sequence[StoredChunk], start: Position, *, max_events: int, max_bytes: int
+) -> Batch:
+    """Make a batch of the oldest chunks.
+
+    Args:
+        chunks: neighbours, the first being where `start` is or the first after it.
+        start: the lane's position.
+        max_events, max_bytes: the batch stays within both, unless its only event is
+            larger.
+
+    Raises:
+        DamagedChunk: the first chunk does not match its checksum. (Behind others, it
+            ends the batch, and is the first next time.)
+    """
+    pieces: list[Piece] = []
+    events = size = 0
+    for chunk in chunks:
+        try:
+            piece = _piece(chunk, start)
+        except Damaged as bad:
+            if pieces:
+                break
+            raise DamagedChunk(chunk, str(bad)) from bad
+        events += piece.events
+        size += len(piece.event_bytes) + 1
+        if pieces and (events > max_events or size > max_bytes):
+            break
+        pieces.append(piece)
+    if events > max_events or size > max_bytes:
+        pieces[0] = _within(pieces[0], max_events, max_bytes)
+    return Batch(tuple(pieces))
+
+
+def request_body(batch: Batch, *, key: str, now: float) -> bytes:
+    """The body of `POST /batch/`, before compression.
+
+    Args:
+        batch: what to send.
+        key: the project's API key.
+        now: wall clock; `sent_at` is the time of this very attempt. A stored one
+            would make the upstream move every event to its arrival time.
+    """
+    sent_at = datetime.fromtimestamp(now, UTC).isoformat(timespec="milliseconds")
+    return b'{"api_key":%b,"sent_at":"%b","batch":[%b]}' % (
+        msgspec.json.encode(key),
+        sent_at.replace("+00:00", "Z").encode(),
+        batch.event_bytes,
+    )
+
+
+def gzipped(body: bytes) -> bytes:
+    """A body as `Content-Encoding: gzip` wants it."""
+    return deflate.compress(body, _LEVEL, _GZIP)
+
+
+def _piece(chunk: StoredChunk, start: Position) -> Piece:
+    event_bytes = unpack(chunk.packed)
+    piece = Piece(chunk.id, 0, chunk.events, True, event_bytes, chunk.accepted_at_ms)
+    return piece.cut(start.events, chunk.events) if chunk.id == start.chunk else piece
+
+
+def _within(piece: Piece, max_events: int, max_bytes: int) -> Piece:
+    """As many events as fit; at least one."""
+    size = count = 0
+    for event in split(piece.event_bytes)[:max_events]:
+        size += len(event) + 1
+        if count and size > max_bytes:
+            break
+        count += 1
+    return piece.cut(0, count)
+
+
+def _between(pieces: Sequence[Piece], start: int, stop: int) -> Iterator[Piece]:
+    """The parts of pieces that hold the events from `start` up to `stop`."""
+    passed = 0
+    for piece in pieces:
+        first = max(start - passed, 0)
+        last = min(stop - passed, piece.events)
+        if first < last:
+            yield piece.cut(first, last)
+        passed += piece.events

@@ -1,0 +1,241 @@
+"""The upstream: one attempt at a time, by protocol `batch`. requests lives here.
+
+requests is tamed: redirects are not followed (it would turn a redirected POST into a
+GET and report that one's 200), the environment is not asked (a `.netrc` would replace
+our headers, a proxy variable our way), and its adapter never tries again by itself.
+Its timeouts are for each read; the whole attempt is bounded by cutting the connection
+at the deadline, which also ends an upload or an answer that drips.
+"""
+
+import contextlib
+import os
+import socket
+import threading
+from pathlib import Path
+from typing import Any, Protocol
+
+import requests
+from requests.adapters import HTTPAdapter
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+
+from leanbase_relay import __version__
+from leanbase_relay.clock import Clock
+from leanbase_relay.forward.batch import Batch, gzipped, request_body
+from leanbase_relay.forward.verdict import Answer, Silence
+
+MAX_ANSWER_BYTES = 64 << 10
+"""Read of an answer; the capture service's fit into a hundred."""
+
+PATH = "/batch/"
+
+
+class Secret(Protocol):
+    """A key that does not show itself when printed."""
+
+    def reveal(self) -> str:
+        """The key."""
+
+
+class Upstream:
+    """Sends batches of one project and brings back the answers.
+
+    Args:
+        url: base URL.
+        key: of the project.
+        compression: ``gzip`` or ``none``.
+        connect_timeout_seconds: for each address that the host has.
+        timeout_seconds: for the whole attempt: connecting, body and answer.
+        proxy: explicit; the environment is not consulted.
+        ca_file: certificates to trust instead of the usual ones.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        key: Secret,
+        clock: Clock,
+        compression: str = "gzip",
+        connect_timeout_seconds: float = 5.0,
+        timeout_seconds: float = 30.0,
+        proxy: str | None = None,
+        ca_file: Path | None = None,
+    ) -> None:
+        self.url = url.rstrip("/")
+        self._key = key
+        self._clock = clock
+        self._compress = compression == "gzip"
+        self._connect_timeout_seconds = connect_timeout_seconds
+        self._timeout_seconds = timeout_seconds
+        self._line = _Line()
+        self._session = self._opened(proxy, ca_file)
+
+    def send(self, batch: Batch) -> Answer:
+        """Make one attempt. Never raises for what the network does."""
+        body = request_body(batch, key=self._key.reveal(), now=self._clock.wall())
+        headers = {"Content-Type": "application/json"}
+        if self._compress:
+            body = gzipped(body)
+            headers["Content-Encoding"] = "gzip"
+        self._line.cut = False
+        guard = threading.Timer(self._timeout_seconds, self.abort)
+        guard.daemon = True
+        guard.start()
+        try:
+            return self._post(body, headers)
+        finally:
+            guard.cancel()
+
+    def abort(self) -> None:
+        """Cut the attempt under way, from any thread; it ends as a timeout."""
+        self._line.hang_up()
+
+    def close(self) -> None:
+        self._session.close()
+
+    def _post(self, body: bytes, headers: dict[str, str]) -> Answer:
+        try:
+            with self._session.post(
+                self.url + PATH,
+                data=body,
+                headers=headers,
+                timeout=(self._connect_timeout_seconds, self._timeout_seconds),
+                allow_redirects=False,
+                stream=True,
+            ) as response:
+                return Answer(
+                    status=response.status_code,
+                    body=_first_bytes(response),
+                    retry_after=response.headers.get("Retry-After"),
+                    content_type=response.headers.get("Content-Type", ""),
+                )
+        except requests.exceptions.SSLError as error:
+            return _silent(_certificate_or_not(error), error)
+        except requests.exceptions.RequestException as error:
+            if self._line.cut or isinstance(error, requests.exceptions.Timeout):
+                seconds = self._timeout_seconds
+                return Answer(silence=Silence.TIMEOUT, detail=f"within {seconds:g} s")
+            if isinstance(error, requests.exceptions.ChunkedEncodingError):
+                return _silent(Silence.CUT_OFF, error)
+            return _silent(Silence.UNREACHABLE, error)
+
+    def _opened(self, proxy: str | None, ca_file: Path | None) -> requests.Session:
+        session = requests.Session()
+        session.trust_env = False
+        session.headers.clear()
+        session.headers["User-Agent"] = f"leanbase-relay/{__version__}"
+        session.headers["Accept"] = "application/json"
+        adapter = _Adapter(self._line, self._timeout_seconds)
+        session.mount("http://", adapter)
+        session.mount("https://", adapter)
+        if proxy is not None:
+            session.proxies = {"http": proxy, "https": proxy}
+        if ca_file is not None:
+            session.verify = str(ca_file)
+        return session
+
+
+class _Line:
+    """The connection in use, so that another thread can cut it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._handle: socket.socket | None = None
+        self.cut = False
+
+    def connected(self, sock: socket.socket) -> None:
+        # A second handle on the same connection: shutting that one down wakes the
+        # reader, and leaves the TLS object of the first to its own thread.
+        handle = socket.socket(fileno=os.dup(sock.fileno()))
+        with self._lock:
+            old, self._handle = self._handle, handle
+        if old is not None:
+            old.close()
+
+    def hang_up(self) -> None:
+        with self._lock:
+            self.cut = True
+            if self._handle is not None:
+                with contextlib.suppress(OSError):
+                    self._handle.shutdown(socket.SHUT_RDWR)
+
+
+class _Adapter(HTTPAdapter):
+    """An adapter whose connections tell `_Line` of themselves."""
+
+    def __init__(self, line: _Line, timeout_seconds: float) -> None:
+        self._line = line
+        self._timeout_seconds = timeout_seconds
+        super().__init__(pool_connections=1, pool_maxsize=1, max_retries=0)
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        super().init_poolmanager(*args, **kwargs)
+        self.poolmanager.pool_classes_by_scheme = self._pools()
+
+    def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:
+        manager = super().proxy_manager_for(proxy, **kwargs)
+        manager.pool_classes_by_scheme = self._pools()
+        return manager
+
+    def _pools(self) -> dict[str, type[HTTPConnectionPool]]:
+        connected = self._connected
+
+        class Plain(HTTPConnection):
+            def connect(self) -> None:
+                super().connect()
+                connected(self.sock)
+
+        class Tls(HTTPSConnection):
+            def connect(self) -> None:
+                super().connect()
+                connected(self.sock)
+
+        class PlainPool(HTTPConnectionPool):
+            ConnectionCls = Plain
+
+        class TlsPool(HTTPSConnectionPool):
+            ConnectionCls = Tls
+
+        return {"http": PlainPool, "https": TlsPool}
+
+    def _connected(self, sock: socket.socket) -> None:
+        self._line.connected(sock)
+        # urllib3 leaves the timeout for connecting on the socket while it sends the
+        # body, and it then bounds the whole upload: too little on a slow link.
+        sock.settimeout(self._timeout_seconds)
+
+
+def _first_bytes(response: requests.Response) -> bytes:
+    """The beginning of the body; all of it, where it is short enough."""
+    body = b""
+    for piece in response.iter_content(MAX_ANSWER_BYTES):
+        body += piece
+        if len(body) >= MAX_ANSWER_BYTES:
+            break
+    return body[:MAX_ANSWER_BYTES]
+
+
+def _silent(silence: Silence, error: Exception) -> Answer:
+    return Answer(silence=silence, detail=_shortly(error))
+
+
+def _certificate_or_not(error: Exception) -> Silence:
+    """A handshake that breaks off mends itself; a certificate refused does not."""
+    refused = "certificate" in str(error).lower()
+    return Silence.CERTIFICATE if refused else Silence.UNREACHABLE
+
+
+def _shortly(error: BaseException) -> str:
+    """The innermost reason, in its own words, without the objects around it."""
+    while (inner := _cause(error)) is not None:
+        error = inner
+    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return str(text)[:200]
+
+
+def _cause(error: BaseException) -> BaseException | None:
+    if error.__cause__ is not None:
+        return error.__cause__
+    candidates = (getattr(error, "reason", None), *error.args)
+    return next((one for one in candidates if isinstance(one, BaseException)), None)

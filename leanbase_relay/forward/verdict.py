@@ -1,0 +1,179 @@
+"""Verdicts: what an answer of the upstream means. Pure; a table.
+
+Delivered is only what the capture service itself took: a 2xx from a captive portal or
+a proxy delivers nothing. What an operator can cause (a wrong key, address, proxy,
+certificate, bill) is held, never dropped: nothing is lost but time.
+"""
+
+import json
+import math
+from dataclasses import dataclass
+from datetime import UTC
+from email.utils import parsedate_to_datetime
+from enum import Enum
+
+MAX_RETRY_AFTER_SECONDS = 3600.0
+MAX_REASON_CHARACTERS = 500
+
+
+class Verdict(Enum):
+    """What becomes of the batch."""
+
+    DELIVERED = "delivered"
+    LATER = "later"  # mends itself: try again with backoff
+    TOO_BIG = "too big"  # split
+    REFUSED = "refused"  # split; alone, a dead letter
+    HELD = "held"  # needs the operator: try again slowly
+
+
+class Silence(Enum):
+    """Why there was no answer."""
+
+    UNREACHABLE = "unreachable"
+    TIMEOUT = "timeout"
+    CUT_OFF = "cut off"
+    CERTIFICATE = "certificate"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came back from one attempt.
+
+    Attributes:
+        status: of HTTP; None if there was no (whole) answer.
+        body: its first bytes.
+        retry_after, content_type: headers, as they came.
+        silence: why there is no answer, and
+        detail: in whose words.
+    """
+
+    status: int | None = None
+    body: bytes = b""
+    retry_after: str | None = None
+    content_type: str = ""
+    silence: Silence | None = None
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """A verdict and what goes with it.
+
+    Attributes:
+        reason: a sentence for `status`, the log and the dead letter.
+        status: of HTTP, if there was one.
+        not_before_seconds: `Retry-After`: no attempt earlier than this from now.
+    """
+
+    verdict: Verdict
+    reason: str = ""
+    status: int | None = None
+    not_before_seconds: float = 0.0
+
+
+_BY_STATUS = {
+    400: Verdict.REFUSED,
+    422: Verdict.REFUSED,
+    413: Verdict.TOO_BIG,
+    408: Verdict.LATER,
+    425: Verdict.LATER,
+    429: Verdict.LATER,
+}
+
+_ADVICE = {
+    401: "check this project's api_key",
+    402: "the project's bill or quota needs attention",
+    403: "check this project's api_key and upstream.url",
+    404: "check upstream.url",
+    405: "check upstream.url",
+}
+
+
+def judge(answer: Answer, *, now: float) -> Judgement:
+    """Say what an answer means.
+
+    Args:
+        answer: of one attempt.
+        now: wall clock, for a `Retry-After` that is a date.
+    """
+    status = answer.status
+    if status is None:
+        return _no_answer(answer)
+    if 200 <= status < 300:
+        return _success(answer)
+    verdict = _BY_STATUS.get(status)
+    if verdict is None:
+        verdict = Verdict.LATER if status >= 500 or status < 200 else Verdict.HELD
+    floor = retry_after_seconds(answer.retry_after, now=now)
+    return Judgement(verdict, _said(answer, verdict), status, floor)
+
+
+def retry_after_seconds(text: str | None, *, now: float) -> float:
+    """Read a `Retry-After`, in seconds or as a date; nonsense counts as none.
+
+    Returns:
+        Seconds from now, between 0 and an hour.
+    """
+    if not text:
+        return 0.0
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = _until(text, now)
+    if math.isnan(seconds):
+        return 0.0
+    return min(max(seconds, 0.0), MAX_RETRY_AFTER_SECONDS)
+
+
+def _until(date: str, now: float) -> float:
+    try:
+        moment = parsedate_to_datetime(date)
+    except (ValueError, OverflowError):
+        return 0.0
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() - now
+
+
+def _no_answer(answer: Answer) -> Judgement:
+    if answer.silence is Silence.CERTIFICATE:
+        return Judgement(
+            Verdict.HELD,
+            f"the upstream's certificate was refused ({answer.detail}); check "
+            "upstream.url, upstream.ca_file and this machine's clock",
+        )
+    silence = answer.silence or Silence.UNREACHABLE
+    return Judgement(Verdict.LATER, f"no answer: {silence.value} ({answer.detail})")
+
+
+def _success(answer: Answer) -> Judgement:
+    if answer.status == 204 and not answer.body:
+        return Judgement(Verdict.DELIVERED, status=204)
+    try:
+        if isinstance(json.loads(answer.body), dict):
+            return Judgement(Verdict.DELIVERED, status=answer.status)
+    except (ValueError, RecursionError):
+        pass
+    kind = answer.content_type.split(";")[0] or "something without a type"
+    return Judgement(
+        Verdict.HELD,
+        f"answered {answer.status}, but with {kind} instead of the capture service's "
+        "JSON: a captive portal or proxy may answer for it, or upstream.url is wrong",
+        answer.status,
+    )
+
+
+def _said(answer: Answer, verdict: Verdict) -> str:
+    status = answer.status or 0
+    if verdict is Verdict.HELD:
+        advice = _ADVICE.get(status, "check upstream.url and what lies in between")
+        if 300 <= status < 400:
+            advice = "redirects are never followed; check upstream.url"
+        return f"answered {status}{_quoted(answer)}; {advice}"
+    return f"answered {status}{_quoted(answer)}"
+
+
+def _quoted(answer: Answer) -> str:
+    """The service's own words, unless they are a page."""
+    text = " ".join(answer.body[:4096].decode("utf-8", "replace").split())
+    if not text or text.startswith("<") or "html" in answer.content_type:
+        return ""
+    return f" ({text[:MAX_REASON_CHARACTERS]})"

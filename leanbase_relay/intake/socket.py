@@ -1,0 +1,350 @@
+"""JSON Lines over the Unix socket.
+
+Owns the promise that a producer reads ``stored`` only after the commit: replies are
+written in `_Connection.settled`, which runs when the writer has settled a receipt,
+and nowhere else. Everything here runs in the intake loop's thread, but for
+`SocketIntake.receipt_settled`.
+
+Memory is bounded: by the bytes that a connection, and all of them together, may have
+waiting for a commit (beyond it they are not read, and the kernel slows the producer
+down), by the longest line, and by what a client that never reads leaves unsent.
+"""
+
+import asyncio
+import json
+import logging
+import socket
+import struct
+from collections import deque
+from dataclasses import dataclass
+
+from leanbase_relay.clock import Clock
+from leanbase_relay.errors import StoreError, StoreFull, Stopping
+from leanbase_relay.intake.event import Judge, Judged, Refusal
+from leanbase_relay.store.deposit import DeadLetter, Deposit
+from leanbase_relay.store.writer import Receipt, Writer
+
+log = logging.getLogger(__name__)
+
+DEFAULT_PROJECT = "default"
+MAX_READ_BYTES = 1 << 20
+MAX_WAITING_BYTES = 4 << 20
+"""Of one connection, given to the writer and not yet settled."""
+MAX_WAITING_BYTES_TOGETHER = 12 << 20
+MAX_UNSENT_BYTES = 64 << 10
+"""Of `error` replies that a client does not read; beyond it they are left out. The
+counts are always right, and the dead letters keep every refused line."""
+
+_PEERCRED = struct.Struct("3i")  # struct ucred of unix(7): pid, uid, gid
+
+
+@dataclass(slots=True)
+class _Pending:
+    """What was given to the writer and has no receipt yet."""
+
+    connection: "_Connection"
+    first_line: int
+    judged: Judged
+    size: int
+    letters: tuple[DeadLetter, ...]
+
+
+class SocketIntake:
+    """All connections of the JSON Lines socket.
+
+    Args:
+        allow_uids: who may send, by the kernel's word; None = whoever can connect.
+    """
+
+    def __init__(
+        self,
+        *,
+        judge: Judge,
+        writer: Writer,
+        clock: Clock,
+        max_event_bytes: int,
+        allow_uids: tuple[int, ...] | None = None,
+    ) -> None:
+        self.judge = judge
+        self.writer = writer
+        self.clock = clock
+        self.max_event_bytes = max_event_bytes
+        self.allow_uids = allow_uids
+        # One buffer serves all connections: what is read is taken out of it before
+        # the loop turns to the next.
+        self.buffer = memoryview(bytearray(MAX_READ_BYTES))
+        self.waiting_bytes = 0
+        self._connections: set[_Connection] = set()
+        self._settled: deque[tuple[_Pending, StoreError | Stopping | None]] = deque()
+        self._woken = False
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._server: asyncio.Server | None = None
+        self._stopping = False
+
+    async def start(self, sock: socket.socket) -> None:
+        """Serve a listening socket."""
+        self._loop = asyncio.get_running_loop()
+        self._server = await self._loop.create_unix_server(
+            lambda: _Connection(self), sock=sock
+        )
+
+    async def stop(self, within_seconds: float) -> None:
+        """Take no more, settle what was received, reply, close."""
+        self._stopping = True
+        if self._server is not None:
+            self._server.close()
+        for connection in tuple(self._connections):
+            connection.finish()
+        gone = [connection.gone for connection in self._connections]
+        if gone:
+            await asyncio.wait(gone, timeout=within_seconds)
+        for connection in tuple(self._connections):
+            connection.abort()
+
+    def submit(self, pending: _Pending, deposit: Deposit) -> None:
+        """Give a deposit to the writer."""
+        self.waiting_bytes += pending.size
+        self.writer.submit(deposit, lambda receipt: self._on_settled(pending, receipt))
+
+    def joined(self, connection: "_Connection") -> None:
+        self._connections.add(connection)
+
+    def left(self, connection: "_Connection") -> None:
+        self._connections.discard(connection)
+
+    def _on_settled(self, pending: _Pending, receipt: Receipt) -> None:
+        """In the writer's thread: hand over to the loop, waking it once for many."""
+        self._settled.append((pending, receipt.error))
+        if not self._woken and self._loop is not None:
+            self._woken = True
+            self._loop.call_soon_threadsafe(self._take_settled)
+
+    def _take_settled(self) -> None:
+        self._woken = False  # before looking, so that nothing is left lying
+        touched: dict[_Connection, None] = {}
+        while self._settled:
+            pending, error = self._settled.popleft()
+            self.waiting_bytes -= pending.size
+            pending.connection.settled(pending, error)
+            touched[pending.connection] = None
+        for connection in touched:
+            connection.reply()
+        if self.waiting_bytes < MAX_WAITING_BYTES_TOGETHER:
+            for connection in self._connections:
+                connection.read_on()
+
+
+class _Connection(asyncio.BufferedProtocol):
+    """One producer's connection."""
+
+    def __init__(self, intake: SocketIntake) -> None:
+        self._intake = intake
+        self._transport: asyncio.Transport | None = None
+        self._peer = "socket"
+        self._tail = bytearray()  # a line that is not finished
+        self._skipping = False  # the rest of a line that is too long
+        self._lines = 0  # judged, blank ones too
+        self._stored = 0
+        self._refused = 0
+        self._waiting_bytes = 0
+        self._waiting = 0
+        self._errors: list[bytes] = []
+        self._unsent_bytes = 0
+        self._reading = True
+        self._writing = True
+        self._ended = False
+        self._news = False
+        self.gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    # The transport calls.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport), "a stream socket"
+        self._transport = transport
+        self._intake.joined(self)
+        credentials = transport.get_extra_info("socket").getsockopt(
+            socket.SOL_SOCKET, socket.SO_PEERCRED, _PEERCRED.size
+        )
+        pid, uid, _ = _PEERCRED.unpack(credentials)
+        self._peer = f"socket uid={uid} pid={pid}"
+        allowed = self._intake.allow_uids
+        if allowed is not None and uid not in allowed:
+            log.warning("connection_refused uid=%d pid=%d", uid, pid)
+            transport.write(_line(error=f"uid {uid} is not in socket.allow_uids"))
+            self._skipping = self._ended = True
+            transport.close()
+
+    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - asyncio's
+        return self._intake.buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self._receive(bytes(self._intake.buffer[:nbytes]))
+        self._pause_if_due()
+
+    def eof_received(self) -> bool:
+        """The producer is done; a last line without a newline counts."""
+        self._end_of_lines()
+        self._close_if_done()
+        return True  # the transport stays open for the replies
+
+    def pause_writing(self) -> None:
+        self._writing = False
+
+    def resume_writing(self) -> None:
+        self._writing = True
+        self.reply()
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
+        self._ended = True
+        self._transport = None
+        self._intake.left(self)
+        if not self.gone.done():
+            self.gone.set_result(None)
+
+    # Lines.
+
+    def _receive(self, data: bytes) -> None:
+        if self._skipping:
+            _, newline, data = data.partition(b"\n")
+            self._skipping = not newline
+        end = data.rfind(b"\n") + 1
+        if end:
+            run = bytes(self._tail) + data[:end] if self._tail else data[:end]
+            self._tail = bytearray(data[end:])
+            self._take(run)
+        else:
+            self._tail += data
+        if len(self._tail) > self._intake.max_event_bytes:
+            self._refuse_tail()
+
+    def _take(self, run: bytes) -> None:
+        intake = self._intake
+        judged = intake.judge.judge(
+            run, project=DEFAULT_PROJECT, now_ms=round(intake.clock.wall() * 1000)
+        )
+        self._submit(judged)
+
+    def _refuse_tail(self) -> None:
+        """A line without an end is refused as soon as it is too long."""
+        limit = self._intake.max_event_bytes
+        reason = f"line is longer than events.max_bytes ({limit} bytes)"
+        text = bytes(self._tail[:limit])
+        self._tail = bytearray()
+        self._skipping = True
+        self._submit(Judged((), (Refusal(1, reason, text, DEFAULT_PROJECT),), 1))
+
+    def _end_of_lines(self) -> None:
+        if self._ended:
+            return
+        self._ended = True
+        if self._tail:
+            run, self._tail = bytes(self._tail), bytearray()
+            self._take(run)
+
+    def _submit(self, judged: Judged) -> None:
+        first_line = self._lines
+        self._lines += judged.lines
+        if not judged.chunks and not judged.refusals:
+            return
+        letters = tuple(
+            refusal.dead_letter(f"{self._peer} line={first_line + refusal.line}")
+            for refusal in judged.refusals
+        )
+        self._give(first_line, judged, Deposit(judged.chunks, letters))
+
+    def _give(self, first_line: int, judged: Judged, deposit: Deposit) -> None:
+        pending = _Pending(self, first_line, judged, deposit.size, deposit.refused)
+        self._waiting += 1
+        self._waiting_bytes += pending.size
+        self._intake.submit(pending, deposit)
+
+    # Receipts.
+
+    def settled(self, pending: _Pending, error: StoreError | Stopping | None) -> None:
+        """The writer has settled: only now may anything be promised."""
+        self._waiting -= 1
+        self._waiting_bytes -= pending.size
+        judged, first = pending.judged, pending.first_line
+        self._news = True
+        if error is None:
+            self._stored += judged.events
+            self._refused += len(judged.refusals)
+            for refusal in judged.refusals:
+                self._add_error(first + refusal.line, refusal.reason)
+            return
+        kept_out = {refusal.line for refusal in judged.refusals} | set(judged.blanks)
+        for number in range(1, judged.lines + 1):
+            if number not in kept_out:
+                self._refused += 1
+                self._add_error(first + number, str(error))
+        if isinstance(error, StoreFull) and pending.letters:
+            # The events found no room; what was wrong with their neighbours is
+            # still worth keeping.
+            without_events = Judged((), judged.refusals, judged.lines)
+            self._give(first, without_events, Deposit(refused=pending.letters))
+            return
+        for refusal in judged.refusals:
+            self._refused += 1
+            self._add_error(first + refusal.line, refusal.reason)
+
+    def reply(self) -> None:
+        """Send what is to be said, unless the client does not read."""
+        if self._transport is None:
+            return
+        if self._news and self._writing:
+            self._news = False
+            counts = _line(stored=self._stored, refused=self._refused)
+            self._transport.write(b"".join([*self._errors, counts]))
+            self._errors.clear()
+            self._unsent_bytes = 0
+        self._close_if_done()
+
+    def _add_error(self, line: int, reason: str) -> None:
+        text = _line(line=line, error=reason)
+        if self._unsent_bytes + len(text) <= MAX_UNSENT_BYTES:
+            self._errors.append(text)
+            self._unsent_bytes += len(text)
+
+    # Flow.
+
+    def _pause_if_due(self) -> None:
+        intake = self._intake
+        if self._reading and self._transport is not None and not self._ended:
+            if (
+                self._waiting_bytes >= MAX_WAITING_BYTES
+                or intake.waiting_bytes >= MAX_WAITING_BYTES_TOGETHER
+            ):
+                self._reading = False
+                self._transport.pause_reading()
+
+    def read_on(self) -> None:
+        """Go on reading, if this connection was paused and may."""
+        if not self._reading and self._waiting_bytes < MAX_WAITING_BYTES:
+            self._reading = True
+            if self._transport is not None and not self._ended:
+                self._transport.resume_reading()
+
+    def finish(self) -> None:
+        """The relay stops: settle what was received, then close."""
+        self._tail.clear()  # a line half received was promised nothing
+        self._ended = True
+        if self._transport is not None and self._reading:
+            self._reading = False
+            self._transport.pause_reading()
+        self._close_if_done()
+
+    def abort(self) -> None:
+        """Close whatever is open."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    def _close_if_done(self) -> None:
+        if self._ended and not self._waiting and self._transport is not None:
+            if self._news and self._writing:
+                self.reply()
+            else:
+                self._transport.close()
+
+
+def _line(**members: object) -> bytes:
+    return json.dumps(members, separators=(",", ":")).encode() + b"\n"
