@@ -9,11 +9,9 @@ Owns the rule that a configuration is taken whole or refused whole, all complain
 once, and that no complaint, repr or dump ever shows a key.
 """
 
-import difflib
 import operator
 import os
 import re
-import reprlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -22,196 +20,53 @@ from typing import Annotated, Any, get_args, get_type_hints
 import yaml
 
 from leanbase_relay.errors import ConfigError
+from leanbase_relay.keys import ProjectConfig, Secret, read_projects
+from leanbase_relay.settings import (
+    GIB,
+    KIB,
+    MASK,
+    MIB,
+    AbsolutePath,
+    Addresses,
+    BaseUrl,
+    Count,
+    Flag,
+    Mode,
+    Patterns,
+    ProxyUrl,
+    Seconds,
+    Size,
+    SocketPath,
+    Text,
+    Uids,
+    members_of,
+    no_such_setting,
+    one_of,
+    shown,
+)
 
-KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
+__all__ = [
+    "DEFAULT_PATH",
+    "BatchConfig",
+    "Config",
+    "ControlConfig",
+    "DeadLettersConfig",
+    "EventsConfig",
+    "HttpConfig",
+    "LogConfig",
+    "ProjectConfig",
+    "RetryConfig",
+    "Secret",
+    "SocketConfig",
+    "SpoolConfig",
+    "StoreConfig",
+    "UpstreamConfig",
+    "describe",
+    "load",
+    "parse",
+]
+
 DEFAULT_PATH = Path("/etc/leanbase-relay/config.yaml")
-MASK = "********"
-
-_SIZES = {"GiB": GIB, "MiB": MIB, "KiB": KIB, "": 1}
-_DURATIONS_MS = {"h": 3_600_000, "m": 60_000, "s": 1_000, "ms": 1}
-_LONGEST_MS = 500 * 3_600_000  # a socket's timeout must stay below 2**31 ms
-_LARGEST = 2**63 - 1  # what SQLite can hold
-_LONGEST_SOCKET_PATH = 107  # sun_path has 108 bytes, the last one is NUL
-_LONGEST_KEY = 64  # what the upstream takes
-_PROJECT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
-
-_HOST = r"([\w.-]+|\[[0-9a-fA-F:.]+\])"
-_PORT = r":(?P<port>[1-9][0-9]{0,4})"
-_URL = rf"https?://{_HOST}({_PORT})?(/[^\s?#@]*)?"
-_PROXY = rf"https?://([^\s/]+@)?{_HOST}({_PORT})?/?"
-_ADDRESS = rf"unix:/\S+|{_HOST}{_PORT}"
-
-
-class Secret:
-    """A text that can be used, but not printed, logged or dumped by accident."""
-
-    __slots__ = ("_text",)
-
-    def __init__(self, text: str) -> None:
-        self._text = text
-
-    def reveal(self) -> str:
-        """The text itself, for the request that needs it."""
-        return self._text
-
-    def __repr__(self) -> str:
-        return MASK
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Secret) and self._text == other._text
-
-    def __hash__(self) -> int:
-        return hash(self._text)
-
-
-# Readers turn what the file gives into a value, or raise ValueError with the end of
-# a sentence that begins with the key and what was given.
-
-
-def _need(condition: object, complaint: str) -> None:
-    if not condition:
-        raise ValueError(complaint)
-
-
-def _number_and_unit(given: Any, units: Mapping[str, int]) -> int:
-    match = re.fullmatch(f"([0-9]{{1,19}})({'|'.join(units)})", str(given))
-    return int(match[1]) * units[match[2]] if match else 0
-
-
-def _in_units(number: int, units: Mapping[str, int]) -> str:
-    """The number in the largest unit that divides it: 900KiB, 1500ms."""
-    unit = next(unit for unit, worth in units.items() if number % worth == 0)
-    return f"{number // units[unit]}{unit}"
-
-
-def _read_size(given: Any) -> int:
-    size = _number_and_unit(given, _SIZES)
-    _need(0 < size <= _LARGEST, "is not a size; write bytes or a size such as 512MiB")
-    return size
-
-
-def _show_size(size: int) -> str | int:
-    return _in_units(size, _SIZES) if size % KIB == 0 else size
-
-
-def _read_seconds(given: Any) -> float:
-    ms = _number_and_unit(given, _DURATIONS_MS)
-    wanted = "write 250ms, 5s, 5m or 2h, always with the unit, at most 500h"
-    _need(0 < ms <= _LONGEST_MS, f"is not a duration; {wanted}")
-    return ms / 1000
-
-
-def _show_seconds(seconds: float) -> str:
-    return _in_units(round(seconds * 1000), _DURATIONS_MS)
-
-
-def _read_count(given: Any) -> int:
-    is_count = type(given) is int and 0 < given <= _LARGEST  # a bool is none
-    _need(is_count, "is not a count; write a whole number above 0")
-    return int(given)
-
-
-def _read_flag(given: Any) -> bool:
-    _need(isinstance(given, bool), "is neither true nor false")
-    return bool(given)
-
-
-def _read_text(given: Any) -> str:
-    is_text = isinstance(given, str) and given.strip() and given.isprintable()
-    _need(is_text, "is not a text; write one, in quotes if it looks like a number")
-    return str(given)
-
-
-def _read_path(given: Any) -> Path:
-    is_path = isinstance(given, str) and given.isprintable() and given.startswith("/")
-    _need(is_path, "is not an absolute path; write one that begins with /")
-    return Path(given)
-
-
-def _read_socket_path(given: Any) -> Path:
-    path = _read_path(given)
-    is_short = len(os.fsencode(path)) <= _LONGEST_SOCKET_PATH
-    _need(is_short, f"is over {_LONGEST_SOCKET_PATH} bytes, too long for a socket")
-    return path
-
-
-def _read_mode(given: Any) -> int:
-    if isinstance(given, str) and re.fullmatch(r"(0o?)?[0-7]{3}", given):
-        given = int(given, 8)
-    # YAML itself reads 0660 without quotes as octal.
-    is_mode = type(given) is int and 0 <= given <= 0o777
-    _need(is_mode, "is not a file mode; write octal digits in quotes, such as '0660'")
-    return int(given)
-
-
-def _fits(pattern: str, given: Any) -> bool:
-    """True for a text of this pattern whose port, if it has one, exists."""
-    match = re.fullmatch(pattern, given) if isinstance(given, str) else None
-    return match is not None and int(match["port"] or 1) < 2**16
-
-
-def _read_url(given: Any) -> str:
-    wanted = "write http:// or https:// and a host, no credentials, no query"
-    _need(_fits(_URL, given), f"is not a base URL; {wanted}")
-    return str(given).rstrip("/")
-
-
-def _read_proxy(given: Any) -> str:
-    wanted = "write http:// or https://, a host and a port"
-    _need(_fits(_PROXY, given), f"is not a proxy's URL; {wanted}")
-    return str(given)
-
-
-def _hide_credentials(text: str) -> str:
-    return re.sub(r"(?s)^(\w+://)?.*@", rf"\1{MASK}@", text)
-
-
-def _one_of(*words: str) -> Callable[[Any], str]:
-    def read(given: Any) -> str:
-        _need(given in words, f"is not known; write {' or '.join(words)}")
-        return str(given)
-
-    return read
-
-
-def _read_uids(given: Any) -> tuple[int, ...]:
-    is_list = isinstance(given, list) and len(given) > 0
-    wanted = "write [0, 1000], or null for all whom the socket's mode lets in"
-    fit = is_list and all(type(uid) is int and 0 <= uid < 2**32 - 1 for uid in given)
-    _need(fit, f"is not a list of user ids; {wanted}")
-    return tuple(given)
-
-
-def _read_patterns(given: Any) -> tuple[str, ...]:
-    is_list = isinstance(given, list) and len(given) > 0
-    wanted = "write ['*.jsonl'], or spool.path: null for no spool"
-    fit = is_list and all(isinstance(name, str) and name for name in given)
-    fit = fit and all(name.isprintable() and "/" not in name for name in given)
-    _need(fit, f"is not a list of file name patterns; {wanted}")
-    return tuple(given)
-
-
-def _read_addresses(given: Any) -> tuple[str, ...]:
-    fit = isinstance(given, list) and all(_fits(_ADDRESS, each) for each in given)
-    wanted = "write ['127.0.0.1:8010', 'unix:/run/http.sock']"
-    _need(fit, f"is not a list of addresses; {wanted}")
-    return tuple(given)
-
-
-# A kind of setting: its type, its reader and, where it differs, how it is shown.
-Size = Annotated[int, _read_size, _show_size]
-Seconds = Annotated[float, _read_seconds, _show_seconds]
-Count = Annotated[int, _read_count]
-Flag = Annotated[bool, _read_flag]
-Text = Annotated[str, _read_text]
-AbsolutePath = Annotated[Path, _read_path, str]
-SocketPath = Annotated[Path, _read_socket_path, str]
-Mode = Annotated[int, _read_mode, "{:04o}".format]
-BaseUrl = Annotated[str, _read_url]
-ProxyUrl = Annotated[str, _read_proxy, _hide_credentials]
-Uids = Annotated[tuple[int, ...], _read_uids, list]
-Patterns = Annotated[tuple[str, ...], _read_patterns, list]
-Addresses = Annotated[tuple[str, ...], _read_addresses, list]
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,20 +74,12 @@ class UpstreamConfig:
     """Where events go; ``timeout_seconds`` bounds a whole attempt."""
 
     url: BaseUrl = "https://us.i.leanbase.com"  # without a slash at its end
-    protocol: Annotated[str, _one_of("batch", "v1")] = "batch"
-    compression: Annotated[str, _one_of("gzip", "none")] = "gzip"
+    protocol: Annotated[str, one_of("batch", "v1")] = "batch"
+    compression: Annotated[str, one_of("gzip", "none")] = "gzip"
     connect_timeout_seconds: Seconds = 5.0
     timeout_seconds: Seconds = 30.0
     proxy: ProxyUrl | None = field(default=None, repr=False)  # may hold a password
     ca_file: AbsolutePath | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class ProjectConfig:
-    """A project's name here and its key there."""
-
-    name: str
-    api_key: Secret
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,7 +106,7 @@ class StoreConfig:
 
     path: AbsolutePath = Path("/var/lib/leanbase-relay/relay.db")
     max_bytes: Size = GIB
-    when_full: Annotated[str, _one_of("reject", "drop_oldest")] = "reject"
+    when_full: Annotated[str, one_of("reject", "drop_oldest")] = "reject"
 
 
 @dataclass(frozen=True, slots=True)
@@ -310,7 +157,7 @@ class EventsConfig:
 
     max_bytes: Size = 900 * KIB
     person_profiles: Annotated[
-        str, _one_of("as_sent", "always", "identified_only", "never")
+        str, one_of("as_sent", "always", "identified_only", "never")
     ] = "as_sent"
     disable_geoip: Flag = False
 
@@ -319,8 +166,8 @@ class EventsConfig:
 class LogConfig:
     """What the log says and how a line looks."""
 
-    level: Annotated[str, _one_of("debug", "info", "warning", "error")] = "info"
-    format: Annotated[str, _one_of("text", "json")] = "text"
+    level: Annotated[str, one_of("debug", "info", "warning", "error")] = "info"
+    format: Annotated[str, one_of("text", "json")] = "text"
 
 
 @dataclass(frozen=True, slots=True)
@@ -450,6 +297,7 @@ def _settings() -> Iterator[tuple[str, _Setting]]:
 
 
 _SETTINGS = dict(_settings())
+_KNOWN = (*_SETTINGS, *_GROUPS, "projects")
 
 
 def _written_twice(
@@ -482,10 +330,10 @@ def _check(
     document: object, environ: Mapping[str, str], where: str, problems: list[str]
 ) -> Config:
     try:
-        groups = _members(document)
+        groups = members_of(document)
     except ValueError as wrong:
         raise ConfigError([f"{where}: {wrong}"]) from None
-    projects = _read_projects(groups.pop("projects", None), environ, problems)
+    projects = read_projects(groups.pop("projects", None), environ, problems)
     values = _read_settings(_flat(groups, problems), problems)
     problems += _impossible(values)
     problems += _not_built_yet(values)
@@ -499,27 +347,18 @@ def _check(
     return Config(projects=projects, **made)
 
 
-def _members(given: object) -> dict[Any, Any]:
-    """What is below a key; nothing, when all its lines are comments."""
-    if given is None:
-        return {}
-    if not isinstance(given, dict):
-        raise ValueError("holds no settings; write 'name: value' lines")  # noqa: TRY004
-    return dict(given)
-
-
 def _flat(groups: dict[Any, Any], problems: list[str]) -> dict[str, object]:
     """One level instead of two: ``{"batch.max_events": 500}``."""
     flat: dict[str, object] = {}
     for group, given in groups.items():
         try:
-            members = _members(given)
+            members = members_of(given)
         except ValueError as wrong:
             members = {}
             if group in _GROUPS:
                 problems.append(f"{group}: {wrong} below it, indented")
         if group not in _GROUPS and not members:
-            problems.append(_no_such_setting(str(group)))
+            problems.append(no_such_setting(str(group), _KNOWN))
         flat |= {f"{group}.{name}": value for name, value in members.items()}
     return flat
 
@@ -529,29 +368,14 @@ def _read_settings(given: dict[str, object], problems: list[str]) -> dict[str, A
     values = {key: setting.default for key, setting in _SETTINGS.items()}
     for key, value in given.items():
         if key not in _SETTINGS:
-            problems.append(_no_such_setting(key))
+            problems.append(no_such_setting(key, _KNOWN))
             continue
         try:
             values[key] = _SETTINGS[key].read(value)
         except ValueError as wrong:
-            problems.append(f"{key}: {_shown(value)} {wrong}")
+            problems.append(f"{key}: {shown(value)} {wrong}")
             del values[key]
     return values
-
-
-def _no_such_setting(key: str, known: tuple[str, ...] = ()) -> str:
-    known = known or (*_SETTINGS, *_GROUPS, "projects")
-    near = difflib.get_close_matches(key, known, n=1, cutoff=0.7)
-    return f"{key}: no such setting" + (f"; did you mean {near[0]}?" if near else "")
-
-
-def _shown(given: object) -> str:
-    """What was given: short, and without the password of a URL."""
-    if given is None or isinstance(given, bool):
-        return {None: "null", True: "true", False: "false"}[given]
-    brief = reprlib.Repr()
-    brief.maxstring = 80
-    return brief.repr(_hide_credentials(given) if isinstance(given, str) else given)
 
 
 def _impossible(values: dict[str, Any]) -> Iterator[str]:
@@ -560,8 +384,8 @@ def _impossible(values: dict[str, Any]) -> Iterator[str]:
         clashes, words = _COMPARISONS[sign]
         if key not in values or limit is None or not clashes(values[key], limit):
             continue
-        given, shown = (_SETTINGS[key].show(value) for value in (values[key], limit))
-        against = f"{other} ({shown})" if isinstance(other, str) else shown
+        given, bound = (_SETTINGS[key].show(value) for value in (values[key], limit))
+        against = f"{other} ({bound})" if isinstance(other, str) else bound
         yield f"{key}: {given} is {words} {against}; {why}"
 
 
@@ -570,78 +394,3 @@ def _not_built_yet(values: dict[str, Any]) -> Iterator[str]:
         if values.get(key, only) != only:
             given, works = (_SETTINGS[key].show(value) for value in (values[key], only))
             yield f"{key}: {given} is not built in this version; write {works}"
-
-
-def _read_projects(
-    given: object, environ: Mapping[str, str], problems: list[str]
-) -> dict[str, ProjectConfig]:
-    """Each project whose key is found; complaints never show a value given."""
-    projects: dict[str, ProjectConfig] = {}
-    try:
-        named = {"default": None} | _members(given)
-    except ValueError:
-        problems.append("projects: holds no projects; write a name and below it a key")
-        return projects
-    for name, members in named.items():
-        at = f"projects.{name}"
-        try:
-            key, file = f"{at}.api_key", f"{at}.api_key_file"
-            unknown = {f"{at}.{member}" for member in _members(members)} - {key, file}
-            problems += [
-                _no_such_setting(each, (key, file)) for each in sorted(unknown)
-            ]
-            if not unknown:
-                secret = _read_key(name, _members(members), environ)
-                projects[name] = ProjectConfig(name, secret)
-        except ValueError as wrong:
-            problems.append(f"{at}: {wrong}")
-    return projects
-
-
-def _read_key(
-    name: object, members: dict[Any, Any], environ: Mapping[str, str]
-) -> Secret:
-    wanted = "write 64 letters, digits, - or _ at most, not beginning with - or _"
-    is_name = isinstance(name, str) and _PROJECT_NAME.fullmatch(name)
-    _need(is_name, f"is not a project's name; {wanted}")
-    source, found = _find_key(str(name), members, environ)
-    _need(isinstance(found, str), f"{source} is not text; write it in quotes")
-    key = str(found).strip()
-    _need(key, f"{source} is empty; write the project's API key")
-    personal = key.startswith("phx_")
-    _need(not personal, f"{source} is a personal API key; write the project's API key")
-    _need(re.fullmatch(r"[!-~]+", key), f"{source} holds more than printable ASCII")
-    fits = len(key) <= _LONGEST_KEY
-    _need(fits, f"{source} is longer than any API key, which has {_LONGEST_KEY} bytes")
-    return Secret(key)
-
-
-def _find_key(
-    name: str, members: dict[Any, Any], environ: Mapping[str, str]
-) -> tuple[str, object]:
-    """Where the key was found, and what is there."""
-    key, file = members.get("api_key"), members.get("api_key_file")
-    _need(key is None or file is None, "has api_key and api_key_file; write only one")
-    if key is not None:
-        return "api_key", key
-    if file is not None:
-        return "api_key_file", _read_key_file(_read_path(file))
-    directory = environ.get("CREDENTIALS_DIRECTORY")
-    credentials = [f"api_key.{name}"] + ["api_key"] * (name == "default")
-    for credential in credentials if directory else ():
-        path = Path(directory or "", credential)
-        if os.access(path, os.F_OK):
-            return f"the credential {credential}", _read_key_file(path)
-    variable = environ.get("LEANBASE_API_KEY") if name == "default" else None
-    wanted = f"write api_key or api_key_file, or pass the credential {credentials[-1]}"
-    wanted += ", or set $LEANBASE_API_KEY" * (name == "default")
-    _need(variable, f"has no key; {wanted}")
-    return "$LEANBASE_API_KEY", variable
-
-
-def _read_key_file(path: Path) -> str:
-    try:
-        with path.open(encoding="utf-8", errors="replace") as file:
-            return file.read(4096)
-    except OSError as error:
-        raise ValueError(f"cannot read {path}: {error.strerror}") from None

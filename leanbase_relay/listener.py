@@ -42,7 +42,7 @@ def listen(path: Path, *, mode: int, group: str | None = None) -> socket.socket:
     except (OSError, LookupError) as error:
         raise RelayError(f"cannot listen on {path}: {error}") from error
     sock.listen(_BACKLOG)
-    sock.setblocking(False)
+    sock.setblocking(False)  # noqa: FBT003 - the library's
     return sock
 
 

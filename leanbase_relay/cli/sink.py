@@ -27,7 +27,13 @@ and in another
 
 
 @click.command(epilog=EXAMPLE)
-@click.option("--port", default=8020, show_default=True, help="0 takes any free one.")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=8020,
+    show_default=True,
+    help="0 takes any free one.",
+)
 @click.option("--host", default="127.0.0.1", show_default=True, help="Listen here.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a request.")
 def sink(port: int, host: str, *, as_json: bool) -> None:

@@ -50,7 +50,8 @@ def retrying(
     """The policy of a lane: call it with an attempt that returns a `Judgement`.
 
     Args:
-        first_seconds, max_seconds: the first ceiling of the delay and the last.
+        first_seconds: the ceiling of the first delay.
+        max_seconds: the ceiling that it doubles up to.
         max_attempts: give up after so many, with the last judgement; None = never.
             What is held is not given up: it waits for the operator.
         sleep: the clock's wait.

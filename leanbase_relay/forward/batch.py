@@ -14,14 +14,6 @@ import msgspec
 from leanbase_relay.store.chunk import Damaged, join, split, unpack
 from leanbase_relay.store.store import Position, StoredChunk
 
-try:
-    from isal import isal_zlib as deflate
-except ImportError:  # no wheel for this machine: the same format, only slower
-    import zlib as deflate  # type: ignore[no-redef]
-
-_GZIP = 31  # window bits that ask zlib for a gzip header
-_LEVEL = 1
-
 
 @dataclass(frozen=True, slots=True)
 class Piece:
@@ -139,8 +131,8 @@ def build(
     Args:
         chunks: neighbours, the first being where `start` is or the first after it.
         start: the lane's position.
-        max_events, max_bytes: the batch stays within both, unless its only event is
-            larger.
+        max_events: the batch has no more.
+        max_bytes: nor more bytes than these, unless its only event is larger.
 
     Raises:
         DamagedChunk: the first chunk does not match its checksum. (Behind others, it
@@ -182,14 +174,16 @@ def request_body(batch: Batch, *, key: str, now: float) -> bytes:
     )
 
 
-def gzipped(body: bytes) -> bytes:
-    """A body as `Content-Encoding: gzip` wants it."""
-    return deflate.compress(body, _LEVEL, _GZIP)
-
-
 def _piece(chunk: StoredChunk, start: Position) -> Piece:
     event_bytes = unpack(chunk.packed)
-    piece = Piece(chunk.id, 0, chunk.events, True, event_bytes, chunk.accepted_at_ms)
+    piece = Piece(
+        chunk=chunk.id,
+        first=0,
+        events=chunk.events,
+        last=True,
+        event_bytes=event_bytes,
+        accepted_at_ms=chunk.accepted_at_ms,
+    )
     return piece.cut(start.events, chunk.events) if chunk.id == start.chunk else piece
 
 

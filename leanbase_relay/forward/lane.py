@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from leanbase_relay.clock import Clock
-from leanbase_relay.errors import StoreError, Stopping
+from leanbase_relay.errors import Stopping, StoreError
 from leanbase_relay.forward.backoff import retrying
 from leanbase_relay.forward.batch import Batch, DamagedChunk, build
 from leanbase_relay.forward.upstream import Upstream
@@ -91,7 +91,7 @@ class Lane:
     # What others call.
 
     def tell(self, totals: Mapping[str, Totals]) -> None:
-        """News of the backlog: worth waking for if the lane rests, or a batch is full."""
+        """News of the backlog; wakes a lane that rests, or whose batch is full."""
         mine = totals.get(self.project)
         if mine is not None and (self._resting or self._is_full(mine)):
             self._news.set()
@@ -177,7 +177,9 @@ class Lane:
         return self._flushing or self._is_full(totals) or self._until_due() <= 0
 
     def _until_due(self) -> float:
-        accepted_at_ms = self._reader.oldest_accepted_at_ms(self.project, self._position)
+        accepted_at_ms = self._reader.oldest_accepted_at_ms(
+            self.project, self._position
+        )
         if accepted_at_ms is None:
             return _FOREVER_SECONDS
         waited = self._clock.wall() - accepted_at_ms / 1000
@@ -298,8 +300,11 @@ class Lane:
     # Out of the backlog.
 
     def _ack(self, upto: Position) -> None:
-        """Have the position moved. The next batch need not wait for that commit: a
-        later ack stands for an earlier one, and a crash in between repeats work."""
+        """Have the position moved.
+
+        The next batch need not wait for that commit: a later ack stands for an
+        earlier one, and a crash in between repeats work.
+        """
         self._position = upto
         self._settle_ack()
         self._acked = self._writer.apply(lambda store: store.ack(self.project, upto))
@@ -352,8 +357,11 @@ class Lane:
         self._bury_upto(Position(chunk.id + 1, 0), letter)
 
     def _bury_upto(self, upto: Position, letter: DeadLetter) -> None:
-        """Bury, and be sure of it: `bury` counts all that it passes as dead, so that
-        what was delivered before must be acked first."""
+        """Bury, and be sure of it.
+
+        `bury` counts all that it passes as dead, so that what was delivered before
+        must be acked first.
+        """
         now_ms = round(self._clock.wall() * 1000)
         while True:
             try:

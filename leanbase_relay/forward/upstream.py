@@ -19,9 +19,9 @@ from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
-from leanbase_relay import __version__
+from leanbase_relay import __version__, deflate
 from leanbase_relay.clock import Clock
-from leanbase_relay.forward.batch import Batch, gzipped, request_body
+from leanbase_relay.forward.batch import Batch, request_body
 from leanbase_relay.forward.verdict import Answer, Silence
 
 MAX_ANSWER_BYTES = 64 << 10
@@ -76,7 +76,7 @@ class Upstream:
         body = request_body(batch, key=self._key.reveal(), now=self._clock.wall())
         headers = {"Content-Type": "application/json"}
         if self._compress:
-            body = gzipped(body)
+            body = deflate.gzip(body)
             headers["Content-Encoding"] = "gzip"
         self._line.cut = False
         guard = threading.Timer(self._timeout_seconds, self.abort)

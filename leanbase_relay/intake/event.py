@@ -46,16 +46,14 @@ class _Object(Struct, gc=False):
 class _Properties(Struct, gc=False):
     """What must be right inside `properties`; text here is for `line` to mend."""
 
-    cookieless: bool | None | UnsetType = field(default=UNSET, name="$cookieless_mode")
+    cookieless: bool | UnsetType | None = field(default=UNSET, name="$cookieless_mode")
     profile: bool | UnsetType = field(default=UNSET, name="$process_person_profile")
 
 
 class _Located(_Properties, gc=False):
     """The same, where the configuration asks for `$geoip_disable`."""
 
-    geoip_disable: msgspec.Raw | UnsetType = field(
-        default=UNSET, name="$geoip_disable"
-    )
+    geoip_disable: msgspec.Raw | UnsetType = field(default=UNSET, name="$geoip_disable")
     address: msgspec.Raw | UnsetType = field(default=UNSET, name="$ip")
 
 
@@ -67,8 +65,8 @@ class _Seen(Struct, gc=False):
     uuid: Uuid
     timestamp: Moment
     properties: _Properties | UnsetType = UNSET
-    set: _Object | None | UnsetType = field(default=UNSET, name="$set")
-    set_once: _Object | None | UnsetType = field(default=UNSET, name="$set_once")
+    set: _Object | UnsetType | None = field(default=UNSET, name="$set")
+    set_once: _Object | UnsetType | None = field(default=UNSET, name="$set_once")
     dollar_distinct_id: UnsetType = field(default=UNSET, name="$distinct_id")
     project: UnsetType = UNSET
     offset: UnsetType = UNSET
@@ -78,7 +76,7 @@ class _Seen(Struct, gc=False):
 
 
 class _SeenLocated(_Seen, gc=False):
-    properties: _Located  # type: ignore[assignment]
+    properties: _Located
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,8 +157,10 @@ class Judge:
     ) -> None:
         self._rules = Rules(max_bytes, projects, disable_geoip)
         self._max_events = max_events
-        seen = _SeenLocated if disable_geoip else _Seen
-        self._look: msgspec.json.Decoder[list[_Seen]] = msgspec.json.Decoder(list[seen])
+        seen: type[_Seen] = _SeenLocated if disable_geoip else _Seen
+        self._look: msgspec.json.Decoder[list[_Seen]] = msgspec.json.Decoder(
+            list[seen]  # type: ignore[valid-type]
+        )
         self._parser = simdjson.Parser()
 
     def judge(self, run: bytes, *, project: str, now_ms: int) -> Judged:
@@ -224,14 +224,17 @@ class Judge:
                 except Refused as no:
                     text = line[: self._rules.max_bytes]
                     refusals.append(Refusal(line_number, str(no), text, project))
-        return Judged(self._chunks(accepted), tuple(refusals), len(lines), tuple(blanks))
+        return Judged(
+            self._chunks(accepted), tuple(refusals), len(lines), tuple(blanks)
+        )
 
     def _chunks(self, accepted: list[tuple[str, int, bytes]]) -> tuple[Chunk, ...]:
         """The events of each project in the order of their lines."""
         chunks: list[Chunk] = []
         # The sort is stable: it keeps that order.
         for project, parts in groupby(sorted(accepted, key=_first), key=_first):
-            events, texts = 0, []
+            events = 0
+            texts: list[bytes] = []
             for _, more, event_bytes in parts:
                 if events + more > self._max_events:
                     chunks.append(Chunk(project, events, b",".join(texts)))

@@ -24,10 +24,10 @@ MAX_NESTING = 125
 the request's envelope, which adds an object and an array."""
 
 _KEYS = ("api_key", "token", "$token")  # one field in three spellings
-_KNOWN = frozenset(
-    ("event", "properties", "timestamp", "uuid", "offset", "$set", "$set_once")
-    + ("distinct_id", "$distinct_id", *_KEYS)
-)
+_KNOWN = {
+    *("event", "properties", "timestamp", "uuid", "offset", "$set", "$set_once"),
+    *("distinct_id", "$distinct_id", *_KEYS),
+}
 _UUID = re.compile(
     r"(?:urn:uuid:)?(?:[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9a-f]{32})"
     r"|\{[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\}",
@@ -250,7 +250,10 @@ class _Event:
 
     def _offset(self) -> int:
         value = self._members["offset"]
-        if not re.fullmatch(rb"-?\d{1,19}", value) or not -(2**63) <= int(value) < 2**63:
+        if (
+            not re.fullmatch(rb"-?\d{1,19}", value)
+            or not -(2**63) <= int(value) < 2**63
+        ):
             raise Refused("offset: must be a 64-bit integer (milliseconds)")
         return int(value)
 

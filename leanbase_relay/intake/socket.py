@@ -19,7 +19,7 @@ from collections import deque
 from dataclasses import dataclass
 
 from leanbase_relay.clock import Clock
-from leanbase_relay.errors import StoreError, StoreFull, Stopping
+from leanbase_relay.errors import Stopping, StoreError, StoreFull
 from leanbase_relay.intake.event import Judge, Judged, Refusal
 from leanbase_relay.store.deposit import DeadLetter, Deposit
 from leanbase_relay.store.writer import Receipt, Writer
@@ -308,14 +308,13 @@ class _Connection(asyncio.BufferedProtocol):
     # Flow.
 
     def _pause_if_due(self) -> None:
-        intake = self._intake
-        if self._reading and self._transport is not None and not self._ended:
-            if (
-                self._waiting_bytes >= MAX_WAITING_BYTES
-                or intake.waiting_bytes >= MAX_WAITING_BYTES_TOGETHER
-            ):
-                self._reading = False
-                self._transport.pause_reading()
+        too_much = (
+            self._waiting_bytes >= MAX_WAITING_BYTES
+            or self._intake.waiting_bytes >= MAX_WAITING_BYTES_TOGETHER
+        )
+        if too_much and self._reading and not self._ended and self._transport:
+            self._reading = False
+            self._transport.pause_reading()
 
     def read_on(self) -> None:
         """Go on reading, if this connection was paused and may."""

@@ -21,6 +21,8 @@ MAX_DISTINCT_ID_CHARACTERS = 200
 
 RowKey = tuple[str, str, str, str]
 
+_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
+
 
 @dataclass(frozen=True, slots=True)
 class Row:
@@ -91,7 +93,7 @@ def judge(
 def produced_bytes(event: Event) -> int:
     """The event's size inside the service: JSON, encoded once more as a string."""
     kept = {name: event[name] for name in event if name in KNOWN_MEMBERS}
-    text = json.dumps(kept, ensure_ascii=False, separators=(",", ":"))
+    text = _ENCODER.encode(kept)
     return len(text.encode()) + text.count('"') + text.count("\\") + len('""')
 
 

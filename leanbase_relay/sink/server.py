@@ -186,7 +186,7 @@ class _Server(socketserver.ThreadingMixIn, socketserver.TCPServer):
 
     def __init__(self, address: tuple[str, int], sink: Sink) -> None:
         self.sink = sink
-        self._connections: dict[socket.socket, threading.Thread] = {}
+        self._connections: dict[threading.Thread, socket.socket] = {}
         self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
         super().__init__(address, _Handler)
 
@@ -197,12 +197,10 @@ class _Server(socketserver.ThreadingMixIn, socketserver.TCPServer):
             name="sink-connection",
             daemon=True,
         )
-        self._connections[request] = thread
+        # Ended threads leave here and not by themselves: `hang_up` joins them all.
+        alive = {t: c for t, c in self._connections.items() if t.is_alive()}
+        self._connections = {**alive, thread: request}
         thread.start()
-
-    def shutdown_request(self, request: Any) -> None:
-        self._connections.pop(request, None)
-        super().shutdown_request(request)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A client that goes away is daily bread; any other error is shown."""
@@ -211,7 +209,7 @@ class _Server(socketserver.ThreadingMixIn, socketserver.TCPServer):
 
     def hang_up(self) -> None:
         """Wake every thread that reads or waits, and see it end."""
-        for connection, thread in list(self._connections.items()):
+        for thread, connection in self._connections.items():
             with suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
             thread.join()

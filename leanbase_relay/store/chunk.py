@@ -12,15 +12,11 @@ from dataclasses import dataclass
 
 import msgspec
 
-try:
-    from isal import isal_zlib as deflate  # about 8 times zlib's speed at level 1
-except ImportError:  # no wheel for this machine: the same format, only slower
-    import zlib as deflate  # type: ignore[no-redef]
+from leanbase_relay import deflate
 
 MAX_CHUNK_BYTES = 1 << 20
 """Bytes of events in one chunk, unless a single event is larger."""
 
-_LEVEL = 1
 _split = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
 
@@ -53,7 +49,7 @@ class Packed:
 
 def pack(event_bytes: bytes) -> Packed:
     """Deflate event bytes and take the checksum of the result."""
-    data = deflate.compress(event_bytes, _LEVEL)
+    data = deflate.compress(event_bytes)
     return Packed(data, zlib.crc32(data))
 
 
@@ -67,7 +63,7 @@ def unpack(packed: Packed) -> bytes:
         raise Damaged("the checksum does not match")
     try:
         return deflate.decompress(packed.data)
-    except deflate.error as bad:
+    except deflate.Corrupt as bad:
         raise Damaged(f"cannot be inflated: {bad}") from bad
 
 

@@ -110,8 +110,11 @@ def connect(path: Path) -> sqlite3.Connection:
 
 
 def connect_to_read(path: Path) -> sqlite3.Connection:
-    """Open a connection that can only read. Keep its transactions short: while one
-    is open the write-ahead log cannot be reset and grows."""
+    """Open a connection that can only read.
+
+    Keep its transactions short: while one is open the write-ahead log cannot be reset
+    and grows.
+    """
     conn = sqlite3.connect(
         f"{path.absolute().as_uri()}?mode=ro",
         uri=True,

@@ -39,7 +39,9 @@ _LEAVE = """
            position_chunk = ?, position_events = ?
      where name = ?
 """
-_OLDEST = "select id, project, events, bytes, length(data) from chunk order by id limit ?"
+_OLDEST = (
+    "select id, project, events, bytes, length(data) from chunk order by id limit ?"
+)
 _DROP = """
     update project
        set dropped = dropped + ?, backlog_bytes = max(backlog_bytes - ?, 0),
@@ -58,7 +60,9 @@ _COUNT_LETTER = """
            dead_letters_given_up = dead_letters_given_up + ?
      where name = ?
 """
-_OLDEST_LETTERS = "select id, project, length(line) from dead_letter order by id limit 100"
+_OLDEST_LETTERS = (
+    "select id, project, length(line) from dead_letter order by id limit 100"
+)
 _SET_PROGRESS = """
     insert or replace into spool_file
         (device, inode, name, offset, lines, digest, finished_ctime_ns)
@@ -91,6 +95,9 @@ class Position(NamedTuple):
     events: int
 
 
+BEGINNING = Position(0, 0)
+
+
 @dataclass(frozen=True, slots=True)
 class Totals:
     """What happened to a project's events, over the life of the store."""
@@ -101,7 +108,7 @@ class Totals:
     dropped: int = 0
     refused: int = 0
     backlog_bytes: int = 0
-    position: Position = Position(0, 0)
+    position: Position = BEGINNING
     dead_letters: int = 0
     dead_letter_bytes: int = 0
     dead_letters_given_up: int = 0
@@ -124,8 +131,10 @@ class StoredChunk:
 
 
 class Store:
-    """The writing side. Every method but `open`, `close` and `measure` is called
-    inside a `transaction`."""
+    """The writing side.
+
+    What changes something is called inside a `transaction`.
+    """
 
     def __init__(self, conn: sqlite3.Connection, path: Path) -> None:
         self.path = path
@@ -312,8 +321,11 @@ class Store:
         )
 
     def _leave(self, project: str, upto: Position, *, dead: bool) -> int:
-        """Move the position; what it passes is counted from the rows themselves, so
-        that a chunk dropped in the meantime cannot be counted twice."""
+        """Move the position, and count what it passes.
+
+        That is taken from the rows themselves, so that a chunk dropped in the meantime
+        cannot be counted twice.
+        """
         totals = self.of(project)
         before = totals.position
         if upto.events and not self._has(upto.chunk):
@@ -402,8 +414,10 @@ class Reader:
     def peek(
         self, project: str, start: Position, *, max_events: int, max_bytes: int
     ) -> list[StoredChunk]:
-        """The oldest chunks from a position on: as many as stay within the limits,
-        and at least one if there is any."""
+        """The oldest chunks from a position on.
+
+        As many as stay within the limits, and at least one if there is any.
+        """
         chunks: list[StoredChunk] = []
         events = size = 0
         rows = self._conn.execute(_PEEK, (project, start.chunk))
@@ -422,7 +436,7 @@ class Reader:
         return chunks
 
     def oldest_accepted_at_ms(
-        self, project: str, start: Position = Position(0, 0)
+        self, project: str, start: Position = BEGINNING
     ) -> int | None:
         """When the first event from a position on was accepted; None if none is."""
         row = self._conn.execute(_OLDEST_FROM, (project, start.chunk)).fetchone()
@@ -442,12 +456,16 @@ class Reader:
 
 
 def _read_totals(conn: sqlite3.Connection) -> dict[str, Totals]:
-    return {
-        name: Totals(*counts[:6], Position(chunk, events), *letters)
-        for name, *counts, chunk, events, letters in (
-            (*row[:7], row[7], row[8], row[9:]) for row in conn.execute(_TOTALS)
+    totals = {}
+    for name, *counts, chunk, done, kept, kept_bytes, gone in conn.execute(_TOTALS):
+        totals[name] = Totals(
+            *counts,
+            position=Position(chunk, done),
+            dead_letters=kept,
+            dead_letter_bytes=kept_bytes,
+            dead_letters_given_up=gone,
         )
-    }
+    return totals
 
 
 def _log_path(path: Path) -> Path:

@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from leanbase_relay.clock import Clock
-from leanbase_relay.errors import StoreError, StoreFull, StoreUnavailable, Stopping
+from leanbase_relay.errors import Stopping, StoreError, StoreFull, StoreUnavailable
 from leanbase_relay.store import schema
 from leanbase_relay.store.chunk import MAX_CHUNK_BYTES, Chunk, Packed, join, pack
 from leanbase_relay.store.deposit import Deposit
@@ -59,8 +59,11 @@ class Limits:
 
     @property
     def for_pages(self) -> int:
-        """What the database may take; the rest is for the write-ahead log, which
-        grows to twice the size at which it is folded in, and then starts over."""
+        """What the database may take, in bytes.
+
+        The rest is for the write-ahead log, which grows to about twice the size at
+        which it is folded in, and then starts over.
+        """
         return self.max_bytes - 2 * schema.CHECKPOINT_PAGES * schema.PAGE_BYTES
 
 
@@ -210,7 +213,7 @@ class Writer:
         refused: StoreFull | None = None
         if short and not self._limits.drop_oldest:
             refused = StoreFull("store full")
-            group = self._without(deposits, group, refused)
+            group = self._without_events(group, refused)
             packed = []
         self.full = refused is not None
         error = self._transact(group, packed, 0 if refused else short)
@@ -263,7 +266,7 @@ class Writer:
         """Chunks become rows; small neighbours of a project share one."""
         runs: dict[str, list[list[Chunk]]] = defaultdict(list)
         for work in deposits:
-            assert isinstance(work.asked, Deposit)
+            assert isinstance(work.asked, Deposit), "only deposits bring chunks"
             for chunk in work.asked.chunks:
                 rows = runs[chunk.project]
                 if rows and self._fits(rows[-1], chunk):
@@ -300,9 +303,7 @@ class Writer:
 
     def _grew(self, packed: "list[_Row]") -> None:
         grown = sum(row.room for row in packed)
-        self._space = Space(
-            self._space.live + grown, self._space.free, self._space.log
-        )
+        self._space = Space(self._space.live + grown, self._space.free, self._space.log)
         if self._tidy_at is None:
             self._tidy_at = self._clock.monotonic() + _TIDY_SOON_SECONDS
 
@@ -312,9 +313,7 @@ class Writer:
         except sqlite3.Error as error:
             self._fell(error)
 
-    def _without(
-        self, deposits: list[_Work], group: list[_Work], error: StoreFull
-    ) -> list[_Work]:
+    def _without_events(self, group: list[_Work], error: StoreFull) -> list[_Work]:
         """Settle the deposits that bring events; the others go on."""
         kept = []
         for work in group:

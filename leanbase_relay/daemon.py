@@ -1,0 +1,383 @@
+"""The daemon: its life from start to stop, in that order, and who watches whom.
+
+Start: lock, store, listeners, threads, ready. Stop: no more events in, what was
+received is committed, the request under way gets a bounded time, the writer ends, the
+store closes, the lock goes. A thread that falls takes the process with it: an
+`alive, useless, unnoticed` daemon is worse than one that systemd restarts.
+"""
+
+import asyncio
+import contextlib
+import faulthandler
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from typing import Any
+
+from leanbase_relay import __version__, listener, systemd
+from leanbase_relay import config as configuration
+from leanbase_relay.clock import Clock, SystemClock
+from leanbase_relay.config import Config, ProjectConfig
+from leanbase_relay.control import Control
+from leanbase_relay.errors import ConfigError
+from leanbase_relay.forward.lane import Lane, Settings
+from leanbase_relay.forward.upstream import Upstream
+from leanbase_relay.intake.event import Judge
+from leanbase_relay.intake.socket import SocketIntake
+from leanbase_relay.intake.spool import Spool
+from leanbase_relay.status import ProjectView, SpoolView, StoreView, View, status
+from leanbase_relay.store import lock
+from leanbase_relay.store.store import Reader, Store, Totals
+from leanbase_relay.store.writer import Limits, Writer
+
+log = logging.getLogger(__name__)
+
+# What stopping may take, in order; their sum stays below the 10 s of the contract.
+INTAKE_SECONDS = 2.0
+DELIVERY_SECONDS = 3.0
+ABORT_SECONDS = 1.0
+SPOOL_SECONDS = 1.0
+WRITER_SECONDS = 2.5
+
+_SIGNALS = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1}
+# A broken lease (see intake.lease) is told by SIGIO, whose default is to end us.
+_BLOCKED = _SIGNALS | {signal.SIGIO}
+
+
+class Failure:
+    """The first thread that fell, and what of."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self.error: BaseException | None = None
+
+    def record(self, thread: str, error: BaseException) -> None:
+        """Note it and wake the main thread, which ends the process."""
+        with self._lock:
+            if self.error is not None:
+                return
+            self.error = error
+        log.critical("thread_fell thread=%s", thread, exc_info=error)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+class Daemon:
+    """One relay: everything between its lock and its exit code.
+
+    Args:
+        load: reads the configuration anew, for SIGHUP.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        load: Callable[[], Config],
+        clock: Clock | None = None,
+    ) -> None:
+        self._config = config
+        self._load = load
+        self._clock = clock or SystemClock()
+        self._failure = Failure()
+        self._threads: list[threading.Thread] = []
+        self._reload_problem: str | None = None
+
+    def run(self) -> int:
+        """Live until SIGTERM or SIGINT; returns the exit code."""
+        signal.pthread_sigmask(signal.SIG_BLOCK, _BLOCKED)
+        os.umask(0o027)  # the store is for its owner, and to be read by its group
+        with ExitStack() as house:
+            self._start(house)
+            systemd.notify("READY=1", f"MAINPID={os.getpid()}")
+            log.info("started version=%s pid=%d", __version__, os.getpid())
+            self._watch_signals()
+            systemd.notify("STOPPING=1")
+            log.info("stopping")
+            # From here on a second signal ends us at once.
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM, signal.SIGINT})
+            self._stop()
+        log.info("stopped")
+        return 1 if self._failure.error is not None else 0
+
+    # Start.
+
+    def _start(self, house: ExitStack) -> None:
+        config = self._config
+        config.store.path.parent.mkdir(parents=True, exist_ok=True)
+        house.enter_context(lock.held(config.store.path))
+        self._started_at = self._clock.monotonic()
+        store = Store.open(config.store.path)
+        house.callback(self._close_store, store)
+        self._writer = Writer(
+            store,
+            self._clock,
+            limits=Limits(
+                max_bytes=config.store.max_bytes,
+                drop_oldest=config.store.when_full == "drop_oldest",
+                dead_letter_bytes=config.dead_letters.max_bytes,
+                max_chunk_events=config.batch.max_events,
+            ),
+            on_committed=self._committed,
+        )
+        self._reader = self._open_reader(house)
+        self._lanes = {
+            name: self._lane(project, self._open_reader(house))
+            for name, project in config.projects.items()
+        }
+        self._spool = self._make_spool()
+        self._intake = self._make_intake()
+        self._control = Control({"status": self._answer_status, "flush": self._flush})
+        intake_socket = listener.listen(
+            config.socket.path, mode=config.socket.mode, group=config.socket.group
+        )
+        house.callback(listener.unlink, config.socket.path)
+        control_socket = listener.listen(
+            config.control.path, mode=config.socket.mode, group=config.socket.group
+        )
+        house.callback(listener.unlink, config.control.path)
+        self._writer_thread = self._thread("writer", self._writer.run)
+        self._lane_threads = [
+            self._thread(f"lane {name}", lane.run) for name, lane in self._lanes.items()
+        ]
+        self._loop = asyncio.new_event_loop()
+        self._loop.set_exception_handler(self._task_fell)
+        self._thread("intake", self._loop.run_forever)
+        self._in_loop(self._intake.start(intake_socket))
+        self._in_loop(self._control.start(control_socket))
+        self._spool_thread = (
+            self._thread("spool", self._spool.run) if self._spool else None
+        )
+
+    def _open_reader(self, house: ExitStack) -> Reader:
+        reader = Reader(self._config.store.path)
+        house.callback(reader.close)
+        return reader
+
+    def _lane(self, project: ProjectConfig, reader: Reader) -> Lane:
+        return Lane(
+            project.name,
+            reader=reader,
+            writer=self._writer,
+            upstream=self._upstream(project),
+            clock=self._clock,
+            settings=self._settings(),
+        )
+
+    def _upstream(self, project: ProjectConfig) -> Upstream:
+        upstream = self._config.upstream
+        return Upstream(
+            upstream.url,
+            key=project.api_key,
+            clock=self._clock,
+            compression=upstream.compression,
+            connect_timeout_seconds=upstream.connect_timeout_seconds,
+            timeout_seconds=upstream.timeout_seconds,
+            proxy=upstream.proxy,
+            ca_file=upstream.ca_file,
+        )
+
+    def _settings(self) -> Settings:
+        batch, retry = self._config.batch, self._config.retry
+        return Settings(
+            max_events=batch.max_events,
+            max_bytes=batch.max_bytes,
+            max_wait_seconds=batch.max_wait_seconds,
+            first_delay_seconds=retry.first_delay_seconds,
+            max_delay_seconds=retry.max_delay_seconds,
+            max_attempts=retry.max_attempts,
+        )
+
+    def _judge(self) -> Judge:
+        config = self._config
+        return Judge(
+            max_bytes=config.events.max_bytes,
+            projects=frozenset(config.projects),
+            disable_geoip=config.events.disable_geoip,
+            max_events=config.batch.max_events,
+        )
+
+    def _make_intake(self) -> SocketIntake:
+        return SocketIntake(
+            judge=self._judge(),
+            writer=self._writer,
+            clock=self._clock,
+            max_event_bytes=self._config.events.max_bytes,
+            allow_uids=self._config.socket.allow_uids,
+        )
+
+    def _make_spool(self) -> Spool | None:
+        if self._config.spool.path is None:
+            return None
+        return Spool(
+            self._config.spool,
+            judge=self._judge(),
+            writer=self._writer,
+            clock=self._clock,
+            projects=frozenset(self._config.projects),
+            progress=self._reader.spool_progress(),
+        )
+
+    # Threads.
+
+    def _thread(self, name: str, body: Callable[[], object]) -> threading.Thread:
+        """Start a thread under a roof: what it raises ends the process."""
+
+        def roof() -> None:
+            try:
+                body()
+            except BaseException as error:  # noqa: BLE001 - the one place for all
+                self._failure.record(name, error)
+
+        # Daemonic: a lane that hangs in a name server must not keep us from leaving.
+        thread = threading.Thread(target=roof, name=name, daemon=True)
+        thread.start()
+        self._threads.append(thread)
+        return thread
+
+    def _task_fell(
+        self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]
+    ) -> None:
+        error = context.get("exception") or RuntimeError(context.get("message"))
+        if isinstance(error, OSError):  # of one connection
+            loop.default_exception_handler(context)
+        else:
+            self._failure.record("intake", error)
+
+    def _in_loop(self, coroutine: Any, timeout_seconds: float = 10.0) -> None:
+        asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(timeout_seconds)
+
+    def _committed(self, totals: Mapping[str, Totals]) -> None:
+        for lane in self._lanes.values():
+            lane.tell(totals)
+
+    # Signals.
+
+    def _watch_signals(self) -> None:
+        while True:
+            number = signal.sigwait(_SIGNALS)
+            if number == signal.SIGHUP:
+                self._reload()
+            elif number == signal.SIGUSR1:
+                faulthandler.dump_traceback(file=sys.stderr, all_threads=True)
+            else:
+                return
+
+    def _reload(self) -> None:
+        """Take the new configuration, or keep the old one and say why."""
+        try:
+            config = self._load()
+        except ConfigError as error:
+            for problem in error.problems:
+                log.error("config_refused problem=%s", problem)  # noqa: TRY400 - no trace
+            self._reload_problem = (
+                "The configuration was not read again, the old one stays: "
+                + "; ".join(error.problems)
+            )
+            return
+        self._reload_problem = _needs_restart(self._config, config)
+        self._config = config
+        for name, lane in self._lanes.items():
+            if name in config.projects:
+                upstream = self._upstream(config.projects[name])
+                lane.reconfigure(upstream, self._settings())
+        log.info("config_reloaded")
+        if self._reload_problem:
+            log.warning("config_needs_restart %s", self._reload_problem)
+
+    # Stop.
+
+    def _stop(self) -> None:
+        self._clock.stop()  # lanes and spool end at their next step
+        with contextlib.suppress(TimeoutError, RuntimeError):
+            self._in_loop(self._intake.stop(INTAKE_SECONDS), INTAKE_SECONDS + 0.5)
+        _join(self._lane_threads, DELIVERY_SECONDS, self._clock)
+        for lane in self._lanes.values():
+            lane.upstream.abort()
+        _join(self._lane_threads, ABORT_SECONDS, self._clock)
+        if self._spool_thread is not None:
+            self._spool_thread.join(SPOOL_SECONDS)
+        self._writer.finish()
+        self._writer_thread.join(WRITER_SECONDS)
+        self._loop.call_soon_threadsafe(self._control.stop)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+
+    def _close_store(self, store: Store) -> None:
+        # A writer that hangs on a dead disk keeps its connection; the process ends.
+        thread = getattr(self, "_writer_thread", None)
+        if thread is None or not thread.is_alive():
+            store.close()
+
+    # Commands.
+
+    def _answer_status(self, _: dict[str, Any]) -> dict[str, Any]:
+        config, now = self._config, self._clock.monotonic()
+        projects = {}
+        for name, lane in self._lanes.items():
+            look = lane.status()
+            oldest = self._reader.oldest_accepted_at_ms(name)
+            projects[name] = ProjectView(
+                url=lane.upstream.url,
+                totals=self._writer.totals.get(name, Totals()),
+                oldest_at=None if oldest is None else oldest / 1000,
+                lane=look,
+                next_attempt_in_seconds=None
+                if look.next_attempt_at is None
+                else max(look.next_attempt_at - now, 0.0),
+            )
+        problems = [self._reload_problem] if self._reload_problem else []
+        view = View(
+            now=self._clock.wall(),
+            store=StoreView(
+                path=config.store.path,
+                bytes=self._reader.size(),
+                max_bytes=config.store.max_bytes,
+                full=self._writer.full,
+                trouble=self._writer.trouble,
+            ),
+            spool=self._spool_view(),
+            projects=projects,
+            pid=os.getpid(),
+            uptime_seconds=now - self._started_at,
+            problems=problems,
+        )
+        return status(view)
+
+    def _spool_view(self) -> SpoolView:
+        if self._spool is None:
+            return SpoolView(path=None)
+        look = self._spool.snapshot()
+        return SpoolView(
+            look.path, look.waiting_files, look.ignored_files, look.problems
+        )
+
+    def _flush(self, _: dict[str, Any]) -> dict[str, Any]:
+        for lane in self._lanes.values():
+            lane.flush()
+        return {"flushing": True}
+
+
+def run(load: Callable[[], Config] = configuration.load) -> int:
+    """Read the configuration and be the daemon; returns the exit code."""
+    return Daemon(load(), load=load).run()
+
+
+def _needs_restart(old: Config, new: Config) -> str | None:
+    """What changed that only a restart takes up."""
+    fixed = ("store", "dead_letters", "socket", "spool", "http", "control", "events")
+    changed = [name for name in fixed if getattr(old, name) != getattr(new, name)]
+    if old.projects.keys() != new.projects.keys():
+        changed.append("projects (added or removed)")
+    if not changed:
+        return None
+    return f"The configuration changed in {', '.join(changed)}: restart the relay."
+
+
+def _join(threads: list[threading.Thread], seconds: float, clock: Clock) -> None:
+    """Wait for all of them, so long together."""
+    deadline = clock.monotonic() + seconds
+    for thread in threads:
+        thread.join(max(deadline - clock.monotonic(), 0.0))

@@ -1,0 +1,207 @@
+"""The spool directory: which names in it are taken, and in what order.
+
+Nothing is followed and nothing but a regular file is opened: every name is looked up
+in an open directory, and what was opened is looked at before it is read.
+"""
+
+import fnmatch
+import heapq
+import os
+import re
+import stat
+from collections.abc import Iterable, Iterator
+from collections.abc import Set as AbstractSet
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+from leanbase_relay.intake.spool_file import SpoolFile, file_id
+from leanbase_relay.intake.spool_problems import Problem, Problems, cause, shown
+from leanbase_relay.store.deposit import FileId
+
+MAX_ENTRIES = 100_000
+"""Files that one scan takes, the oldest; the next ones wait for the next scan."""
+
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_TEMPORARY = (".tmp", ".part")
+
+# The group may write; the sticky bit keeps producers from each other's files.
+_MODE = stat.S_ISVTX | stat.S_IRWXU | stat.S_IRWXG
+
+
+class Directory(NamedTuple):
+    """An open directory whose files are taken."""
+
+    fd: int
+    path: Path
+    project: str
+    prefix: str
+
+
+class Entry(NamedTuple):
+    """A file that is to be taken; they sort by age."""
+
+    mtime_ns: int
+    base: str
+    directory: Directory
+
+    @property
+    def name(self) -> str:
+        """Its path below the spool directory, for people."""
+        return shown(self.directory.prefix + self.base)
+
+
+@dataclass(slots=True)
+class Listing:
+    """What one look at the directory found.
+
+    Attributes:
+        entries: the files to take, oldest first.
+        waiting: how many there are, be they in `entries` or not.
+        directories: those that were listed.
+        unserved: subdirectories that are no project's.
+        present: of the files that were asked for, those that are there.
+        complete: whether all that should be listed could be.
+    """
+
+    entries: list[Entry] = field(default_factory=list)
+    waiting: int = 0
+    directories: list[Directory] = field(default_factory=list)
+    unserved: set[str] = field(default_factory=set)
+    present: set[FileId] = field(default_factory=set)
+    complete: bool = True
+
+
+class SpoolDirectory:
+    """The directory and its rules for names."""
+
+    def __init__(
+        self, path: Path, *, patterns: Iterable[str], projects: frozenset[str]
+    ) -> None:
+        self.path = path
+        self._projects = projects
+        self._pattern = re.compile("|".join(map(fnmatch.translate, patterns)))
+
+    @contextmanager
+    def listed(
+        self, problems: Problems, known: AbstractSet[FileId]
+    ) -> Iterator[Listing]:
+        """List it all; its directories are open until the end of the block."""
+        with ExitStack() as opened:
+            look = _Look(self._projects, self._pattern, problems, known, opened)
+            entries = look.entries(self.path)
+            look.listing.entries = heapq.nsmallest(MAX_ENTRIES, entries)
+            yield look.listing
+
+
+class _Look:
+    """One look: goes through the directories, and keeps what it finds."""
+
+    def __init__(
+        self,
+        projects: frozenset[str],
+        pattern: re.Pattern[str],
+        problems: Problems,
+        known: AbstractSet[FileId],
+        opened: ExitStack,
+    ) -> None:
+        self.listing = Listing()
+        self._served: list[str] = []
+        self._projects = projects
+        self._pattern = pattern
+        self._problems = problems
+        self._known = known
+        self._opened = opened
+
+    def entries(self, path: Path) -> Iterator[Entry]:
+        """The files of the spool directory, then those of each project's own."""
+        try:
+            top = Directory(_open_or_make(path), path, "default", "")
+            yield from self._list(top)
+            for name in self._served:
+                fd = os.open(name, _DIRECTORY | os.O_NOFOLLOW, dir_fd=top.fd)
+                yield from self._list(Directory(fd, path / name, name, f"{name}/"))
+        except OSError as error:
+            self.listing.complete = False
+            where = error.filename if isinstance(error.filename, str) else str(path)
+            self._problems.add(Problem.DIRECTORY, shown(where), cause(error))
+
+    def _list(self, directory: Directory) -> Iterator[Entry]:
+        self._opened.callback(os.close, directory.fd)
+        with os.scandir(directory.fd) as entries:
+            self.listing.directories.append(directory)
+            device = os.fstat(directory.fd).st_dev
+            for entry in entries:
+                self._note(file_id(device, entry.inode()))
+                if not self._is_to_be_taken(entry, directory):
+                    continue
+                try:
+                    status = entry.stat(follow_symlinks=False)
+                except FileNotFoundError:
+                    continue
+                self._note(file_id(status.st_dev, status.st_ino))
+                self.listing.waiting += 1
+                yield Entry(status.st_mtime_ns, entry.name, directory)
+
+    def _note(self, file: FileId) -> None:
+        if file in self._known:
+            self.listing.present.add(file)
+
+    def _is_to_be_taken(
+        self, entry: os.DirEntry[str], directory: Directory
+    ) -> bool:
+        name = entry.name
+        if name.startswith(".") or name.endswith(_TEMPORARY):
+            return False
+        if not directory.prefix and entry.is_dir(follow_symlinks=False):
+            if name in self._projects:
+                self._served.append(name)
+                return False
+            self.listing.unserved.add(name)
+            why = "no project has this directory's name"
+        elif not self._pattern.match(name):
+            why = "no pattern matches the name"
+        elif not entry.is_file(follow_symlinks=False):
+            why = "it is no regular file"
+        else:
+            return True
+        self._problems.add(Problem.IGNORED, shown(directory.prefix + name), why)
+        return False
+
+
+def open_file(entry: Entry) -> SpoolFile | None:
+    """Open a listed file; None if it is gone or became something else.
+
+    Raises:
+        OSError: it is there and cannot be opened.
+    """
+    directory = entry.directory
+    try:
+        fd = os.open(entry.base, _FILE, dir_fd=directory.fd)
+    except FileNotFoundError:
+        return None
+    try:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            os.close(fd)
+            return None
+        return SpoolFile(
+            fd,
+            directory=directory.fd,
+            base=entry.base,
+            name=entry.name,
+            project=directory.project,
+        )
+    except OSError:
+        os.close(fd)
+        raise
+
+
+def _open_or_make(path: Path) -> int:
+    try:
+        return os.open(path, _DIRECTORY)
+    except FileNotFoundError:
+        path.mkdir(parents=True, exist_ok=True)
+        path.chmod(_MODE)  # not by mkdir, which asks the umask
+        return os.open(path, _DIRECTORY)

@@ -1,0 +1,259 @@
+"""The status: what is stuck, since when, and what to do; one shape for all cases.
+
+The daemon fills it from memory, the command line from the store's file when no daemon
+answers (contract: docs/protocol.md, "Status").
+"""
+
+import contextlib
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from leanbase_relay import __version__
+from leanbase_relay.store.store import Reader, Totals
+
+if TYPE_CHECKING:  # the forwarder is heavy, and `status` is to be quick
+    from leanbase_relay.forward.lane import LaneStatus
+
+STATES = (
+    "idle",
+    "flowing",
+    "backing_off",
+    "held",
+    "degraded",
+    "unresponsive",
+    "stopped",
+)
+"""From best to worst."""
+
+_TOTALS = ("accepted", "delivered", "dead", "dropped", "refused")
+
+
+@dataclass(frozen=True, slots=True)
+class StoreView:
+    """The store as `status` shows it; bytes."""
+
+    path: Path
+    bytes: int
+    max_bytes: int
+    full: bool = False
+    trouble: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SpoolView:
+    """The spool as `status` shows it."""
+
+    path: Path | None
+    waiting_files: int = 0
+    ignored_files: int = 0
+    problems: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ProjectView:
+    """One project as `status` shows it.
+
+    Attributes:
+        oldest_at: wall clock, when the first event of its backlog was accepted.
+        next_attempt_in_seconds: None while none is planned.
+    """
+
+    url: str
+    totals: Totals = field(default_factory=Totals)
+    oldest_at: float | None = None
+    lane: "LaneStatus | None" = None
+    next_attempt_in_seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """All that a status is made of.
+
+    Attributes:
+        pid, uptime_seconds: of the daemon; None where there is none.
+        answering: False if a daemon is there and does not answer.
+        now: wall clock.
+    """
+
+    now: float
+    store: StoreView
+    spool: SpoolView
+    projects: Mapping[str, ProjectView]
+    pid: int | None = None
+    uptime_seconds: float | None = None
+    answering: bool = True
+    problems: Sequence[str] = ()
+
+
+def status(view: View) -> dict[str, Any]:
+    """The status as one JSON value; ages in seconds, sizes in bytes."""
+    projects = {name: _project(one, view.now) for name, one in view.projects.items()}
+    states = [project["state"] for project in projects.values()]
+    if view.store.full or view.store.trouble:
+        states.append("degraded")
+    if view.pid is None:
+        states.append("stopped")
+    elif not view.answering:
+        states.append("unresponsive")
+    ages = [project["backlog"]["oldest_age_seconds"] for project in projects.values()]
+    return {
+        "version": __version__,
+        "running": view.pid is not None,
+        "pid": view.pid,
+        "uptime_seconds": _rounded(view.uptime_seconds),
+        "state": max(states, key=STATES.index, default="idle"),
+        "backlog": {
+            "events": sum(p["backlog"]["events"] for p in projects.values()),
+            "bytes": sum(p["backlog"]["bytes"] for p in projects.values()),
+            "oldest_age_seconds": max(
+                (age for age in ages if age is not None), default=None
+            ),
+        },
+        "totals": {
+            name: sum(project["totals"][name] for project in projects.values())
+            for name in _TOTALS
+        },
+        "store": {
+            "path": str(view.store.path),
+            "bytes": view.store.bytes,
+            "max_bytes": view.store.max_bytes,
+            "disk_free_bytes": _disk_free_bytes(view.store.path),
+        },
+        "spool": {
+            "path": str(view.spool.path) if view.spool.path is not None else None,
+            "waiting_files": view.spool.waiting_files,
+            "ignored_files": view.spool.ignored_files,
+        },
+        "projects": projects,
+        "problems": _problems(view),
+    }
+
+
+def exit_code(state: str) -> int:
+    """What `leanbase-relay status` exits with."""
+    if state == "stopped":
+        return 3
+    return 0 if state in ("idle", "flowing") else 1
+
+
+def stored_totals(reader: Reader, names: Sequence[str]) -> dict[str, ProjectView]:
+    """What the store's file alone says of each project, the unconfigured ones too."""
+    totals = reader.totals()
+    views = {}
+    for name in dict.fromkeys((*names, *totals)):
+        oldest = reader.oldest_accepted_at_ms(name)
+        views[name] = ProjectView(
+            url="",
+            totals=totals.get(name, Totals()),
+            oldest_at=None if oldest is None else oldest / 1000,
+        )
+    return views
+
+
+def _project(view: ProjectView, now: float) -> dict[str, Any]:
+    lane = view.lane
+    totals = asdict(view.totals)
+    age = None if view.oldest_at is None else round(max(now - view.oldest_at, 0.0), 1)
+    backlog = view.totals.backlog_events
+    return {
+        "state": lane.state if lane else ("flowing" if backlog else "idle"),
+        "backlog": {
+            "events": backlog,
+            "bytes": view.totals.backlog_bytes,
+            "oldest_age_seconds": age,
+        },
+        "totals": {name: totals[name] for name in _TOTALS},
+        "upstream": {
+            "url": view.url,
+            "last_success_at": _stamp(lane.last_success_at if lane else None),
+            "last_error": lane.last_error if lane else None,
+            "last_error_at": _stamp(lane.last_error_at if lane else None),
+            "attempt": lane.attempt if lane else 0,
+            "next_attempt_in_seconds": _rounded(view.next_attempt_in_seconds),
+        },
+    }
+
+
+def _problems(view: View) -> list[str]:
+    """Sentences that say what is wrong, what it means and what to do."""
+    return [
+        *_process_problems(view),
+        *_store_problems(view.store),
+        *(
+            sentence
+            for name, project in view.projects.items()
+            for sentence in _project_problems(name, project)
+        ),
+        *view.spool.problems,
+        *view.problems,
+    ]
+
+
+def _process_problems(view: View) -> list[str]:
+    if view.pid is not None and not view.answering:
+        sentence = (
+            f"The daemon (pid {view.pid}) does not answer within a second; the figures "
+            "come from the store. If it stays so, see its log and restart it: nothing "
+            "stored is lost by that."
+        )
+        return [sentence]
+    return []
+
+
+def _store_problems(store: StoreView) -> list[str]:
+    problems = []
+    if store.trouble:
+        problems.append(
+            f"The store cannot be written: {store.trouble}. New events are refused, "
+            "spool files wait. Look at the disk of "
+            f"{store.path}; the relay tries again by itself."
+        )
+    if store.full:
+        problems.append(
+            f"The store is full (store.max_bytes, {store.max_bytes} bytes): new events "
+            "are refused, spool files wait. It empties by itself as events are "
+            "delivered; or raise store.max_bytes."
+        )
+    return problems
+
+
+def _project_problems(name: str, project: ProjectView) -> list[str]:
+    lane = project.lane
+    if lane is None or lane.state not in ("held", "backing_off"):
+        return []
+    again = project.next_attempt_in_seconds
+    when = "now" if again is None else f"in {max(again, 0):.0f} s"
+    sentence = (
+        f"Project {name} cannot deliver: {project.url}: {lane.last_error}. It mends "
+        f"itself; the next attempt is {when}."
+    )
+    if lane.state == "held":
+        sentence = (
+            f"Project {name} is held: {project.url} {lane.last_error}. Nothing is "
+            f"lost; the next attempt is {when}, or at once with `leanbase-relay flush`."
+        )
+    return [sentence]
+
+
+def _stamp(wall: float | None) -> str | None:
+    from datetime import UTC, datetime
+
+    if wall is None:
+        return None
+    moment = datetime.fromtimestamp(wall, UTC)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _rounded(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds, 1)
+
+
+def _disk_free_bytes(path: Path) -> int | None:
+    for place in (path, *path.parents):
+        with contextlib.suppress(OSError):
+            disk = os.statvfs(place)
+            return disk.f_bavail * disk.f_frsize
+    return None

@@ -1,0 +1,65 @@
+"""The lock of a store: one daemon each. The kernel lets go of it when we die."""
+
+import contextlib
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from leanbase_relay.errors import StoreHeld, StoreUnavailable
+
+
+@contextmanager
+def held(store: Path) -> Iterator[None]:
+    """Hold the lock of a store for the length of a `with`.
+
+    Raises:
+        StoreHeld: another daemon has it.
+        StoreUnavailable: the lock file cannot be made.
+    """
+    path = _path(store)
+    try:
+        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+    except OSError as error:
+        raise StoreUnavailable(f"{path}: {error.strerror}") from error
+    try:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise StoreHeld(
+                f"another leanbase-relay (pid {_pid(path)}) holds the store {store}; "
+                "stop it, or give this one a store.path of its own"
+            ) from None
+        os.truncate(file, 0)
+        os.pwrite(file, f"{os.getpid()}\n".encode(), 0)
+        yield
+        os.truncate(file, 0)
+    finally:
+        os.close(file)
+
+
+def holder(store: Path) -> int | None:
+    """The pid of the daemon that holds the lock; None if none does."""
+    path = _path(store)
+    try:
+        file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return _pid(path)
+    finally:
+        os.close(file)
+    return None
+
+
+def _path(store: Path) -> Path:
+    return store.with_name(store.name + ".lock")
+
+
+def _pid(path: Path) -> int | None:
+    with contextlib.suppress(OSError, ValueError):
+        return int(path.read_text())
+    return None
