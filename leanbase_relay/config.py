@@ -220,12 +220,16 @@ _NOT_BUILT_YET = {
 
 
 def load(
-    path: Path | None = None, *, environ: Mapping[str, str] = os.environ
+    path: Path | None = None,
+    *,
+    environ: Mapping[str, str] = os.environ,
+    with_keys: bool = True,
 ) -> Config:
     """Find, read and check the configuration file; write nothing.
 
     Without ``path`` it is ``$LEANBASE_RELAY_CONFIG``, and without that
-    ``/etc/leanbase-relay/config.yaml``.
+    ``/etc/leanbase-relay/config.yaml``. Without ``with_keys`` the keys are not looked
+    for: who asks for the status may see neither the daemon's credentials nor its files.
 
     Raises:
         ConfigError: with all that is wrong; each complaint begins with file or key.
@@ -243,7 +247,8 @@ def load(
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         # Not chained: PyYAML's own text quotes the line, which may hold a key.
         raise ConfigError([f"{path}: {_why_not_yaml(error)}"]) from None
-    return _check(document, environ, str(path), problems)
+    keys = environ if with_keys else None
+    return _check(document, keys, str(path), problems)
 
 
 def parse(document: object, *, environ: Mapping[str, str], where: str) -> Config:
@@ -327,7 +332,10 @@ def _why_not_yaml(error: Exception) -> str:
 
 
 def _check(
-    document: object, environ: Mapping[str, str], where: str, problems: list[str]
+    document: object,
+    environ: Mapping[str, str] | None,
+    where: str,
+    problems: list[str],
 ) -> Config:
     try:
         groups = members_of(document)

@@ -54,6 +54,7 @@ class Failure:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self.error: BaseException | None = None
+        self.leaving = False
 
     def record(self, thread: str, error: BaseException) -> None:
         """Note it and wake the main thread, which ends the process."""
@@ -62,7 +63,8 @@ class Failure:
                 return
             self.error = error
         log.critical("thread_fell thread=%s", thread, exc_info=error)
-        os.kill(os.getpid(), signal.SIGTERM)
+        if not self.leaving:
+            os.kill(os.getpid(), signal.SIGTERM)
 
 
 class Daemon:
@@ -97,6 +99,7 @@ class Daemon:
             self._watch_signals()
             systemd.notify("STOPPING=1")
             log.info("stopping")
+            self._failure.leaving = True
             # From here on a second signal ends us at once.
             signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM, signal.SIGINT})
             self._stop()

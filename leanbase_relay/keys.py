@@ -47,9 +47,15 @@ class ProjectConfig:
 
 
 def read_projects(
-    given: object, environ: Mapping[str, str], problems: list[str]
+    given: object, environ: Mapping[str, str] | None, problems: list[str]
 ) -> dict[str, ProjectConfig]:
-    """Each project whose key is found; complaints never show a value given."""
+    """Each project whose key is found, or all of them where no key is wanted.
+
+    Args:
+        given: what is below ``projects``.
+        environ: leads to keys that are not in the file; None leaves all keys empty.
+        problems: takes the complaints.
+    """
     projects: dict[str, ProjectConfig] = {}
     try:
         named = {"default": None} | members_of(given)

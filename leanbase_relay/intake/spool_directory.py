@@ -38,6 +38,7 @@ class Directory(NamedTuple):
     path: Path
     project: str
     prefix: str
+    id: FileId
 
 
 class Entry(NamedTuple):
@@ -117,33 +118,48 @@ class _Look:
 
     def entries(self, path: Path) -> Iterator[Entry]:
         """The files of the spool directory, then those of each project's own."""
-        try:
-            top = Directory(_open_or_make(path), path, "default", "")
-            yield from self._list(top)
+        with self._noting_trouble(str(path)):
+            top = _open_or_make(path)
+            yield from self._list(top, path, "default", "")
             for name in self._served:
-                fd = os.open(name, _DIRECTORY | os.O_NOFOLLOW, dir_fd=top.fd)
-                yield from self._list(Directory(fd, path / name, name, f"{name}/"))
+                with self._noting_trouble(name):
+                    fd = os.open(name, _DIRECTORY | os.O_NOFOLLOW, dir_fd=top)
+                    yield from self._list(fd, path / name, name, f"{name}/")
+
+    @contextmanager
+    def _noting_trouble(self, where: str) -> Iterator[None]:
+        try:
+            yield
         except OSError as error:
             self.listing.complete = False
-            where = error.filename if isinstance(error.filename, str) else str(path)
             self._problems.add(Problem.DIRECTORY, shown(where), cause(error))
 
-    def _list(self, directory: Directory) -> Iterator[Entry]:
-        self._opened.callback(os.close, directory.fd)
-        with os.scandir(directory.fd) as entries:
+    def _list(
+        self, fd: int, path: Path, project: str, prefix: str
+    ) -> Iterator[Entry]:
+        self._opened.callback(os.close, fd)
+        status = os.fstat(fd)
+        directory = Directory(
+            fd, path, project, prefix, file_id(status.st_dev, status.st_ino)
+        )
+        with os.scandir(fd) as entries:
             self.listing.directories.append(directory)
-            device = os.fstat(directory.fd).st_dev
             for entry in entries:
-                self._note(file_id(device, entry.inode()))
-                if not self._is_to_be_taken(entry, directory):
-                    continue
-                try:
-                    status = entry.stat(follow_symlinks=False)
-                except FileNotFoundError:
-                    continue
-                self._note(file_id(status.st_dev, status.st_ino))
-                self.listing.waiting += 1
-                yield Entry(status.st_mtime_ns, entry.name, directory)
+                self._note(file_id(status.st_dev, entry.inode()))
+                if self._is_to_be_taken(entry, directory):
+                    yield from self._entry(entry, directory)
+
+    def _entry(
+        self, entry: os.DirEntry[str], directory: Directory
+    ) -> Iterator[Entry]:
+        """The file, unless it is gone."""
+        try:
+            status = entry.stat(follow_symlinks=False)
+        except FileNotFoundError:
+            return
+        self._note(file_id(status.st_dev, status.st_ino))
+        self.listing.waiting += 1
+        yield Entry(status.st_mtime_ns, entry.name, directory)
 
     def _note(self, file: FileId) -> None:
         if file in self._known:

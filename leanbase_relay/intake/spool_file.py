@@ -54,6 +54,7 @@ class Trail:
         stamp, since: as the file was last seen, and since when it is so.
         held_since: since when a writer is known to have it open.
         leave_until: not before then it is tried again to remove the file.
+        left_because: what the system said when it was tried.
         rest: the line that it ends with, if that is known to be too long.
         refused, blank: lines, for the log.
     """
@@ -62,6 +63,7 @@ class Trail:
     since: float
     held_since: float | None = None
     leave_until: float = 0.0
+    left_because: str = ""
     rest: Run = NOTHING
     refused: int = 0
     blank: int = 0
@@ -89,6 +91,7 @@ class SpoolFile:
         status = os.fstat(fd)
         self.id = file_id(status.st_dev, status.st_ino)
         self.stamp = Stamp.of(status)
+        self.trail = Trail(self.stamp, since=0.0)
         self.gzip = is_gzip(fd, base)
         self.removed = False
         """Whether its name is gone and only this descriptor is left."""
@@ -136,6 +139,7 @@ class SpoolFile:
             max_line_bytes: lines up to this length come whole.
             check: called before each piece is read; raises to end the reading.
         """
+        self.stamp = self.stat()
         reached = known is not None and self._reach(known, check)
         if known is None or not reached:
             known = FileProgress(self.id, self.name, 0, 0, Fingerprint().digest())

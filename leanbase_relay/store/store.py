@@ -267,11 +267,15 @@ class Store:
             How many were given up.
         """
         given_up = 0
-        while sum(one.dead_letter_bytes for one in self._totals.values()) > max_bytes:
+        excess = sum(one.dead_letter_bytes for one in self._totals.values()) - max_bytes
+        while excess > 0:
             rows = self._conn.execute(_OLDEST_LETTERS).fetchall()
             if not rows:
                 break
             for letter, project, size in rows:
+                if excess <= 0:
+                    break
+                excess -= size + LETTER_OVERHEAD_BYTES
                 self._conn.execute("delete from dead_letter where id = ?", (letter,))
                 self._count_letters(project, -1, -size - LETTER_OVERHEAD_BYTES, 1)
                 given_up += 1
