@@ -45,26 +45,7 @@ from leanbase_relay.settings import (
     shown,
 )
 
-__all__ = [
-    "DEFAULT_PATH",
-    "BatchConfig",
-    "Config",
-    "ControlConfig",
-    "DeadLettersConfig",
-    "EventsConfig",
-    "HttpConfig",
-    "LogConfig",
-    "ProjectConfig",
-    "RetryConfig",
-    "Secret",
-    "SocketConfig",
-    "SpoolConfig",
-    "StoreConfig",
-    "UpstreamConfig",
-    "describe",
-    "load",
-    "parse",
-]
+__all__ = ["Config", "ProjectConfig", "Secret", "describe", "load", "parse"]
 
 DEFAULT_PATH = Path("/etc/leanbase-relay/config.yaml")
 

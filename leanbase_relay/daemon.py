@@ -221,6 +221,7 @@ class Daemon:
             writer=self._writer,
             clock=self._clock,
             projects=frozenset(self._config.projects),
+            max_event_bytes=self._config.events.max_bytes,
             progress=self._reader.spool_progress(),
         )
 

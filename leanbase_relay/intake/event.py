@@ -1,11 +1,12 @@
 """Judging: what an event is, for a whole run of lines at once. Pure.
 
 The fast way hands the run to C four times, without a Python step for each line:
-one strict JSON parse of the chunk that the run becomes (the very bytes that will be
-sent), one look at the members that matter, one count of the nesting, one check of the
-uuids. A run with anything unusual in it (a bad line, a member that is missing or has
-to be mended) is halved until the unusual lines stand in small groups, and these go
-line by line through `intake.line`, which has all the rules.
+one look at the members that matter, one strict JSON parse of the chunk that the run
+becomes (the very bytes that will be sent), one count of the nesting, one check of the
+uuids. An event that lacks only its uuid or timestamp is given them at its end. A run
+with anything else in it (a bad line, a member that has to be mended) is divided until
+the unusual lines stand in small groups, and these go line by line through
+`intake.line`, which has all the rules.
 
 The fast way knows nothing of a known member that is given twice in one object; such
 an event passes, and stands alone after the upstream refused it.
@@ -13,7 +14,6 @@ an event passes, and stands alone after the upstream refused it.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from itertools import groupby
 from typing import Annotated
 
@@ -21,13 +21,21 @@ import msgspec
 import simdjson
 from msgspec import UNSET, Meta, Struct, UnsetType, field
 
-from leanbase_relay.intake.line import MAX_NESTING, Refused, Rules, judge_line
+from leanbase_relay.intake import timestamp
+from leanbase_relay.intake.line import (
+    MAX_NESTING,
+    Refused,
+    Rules,
+    extended,
+    judge_line,
+    mint_uuid,
+)
 from leanbase_relay.store.chunk import Chunk
 from leanbase_relay.store.deposit import DeadLetter
 
-_GROUP = 8
-"""Lines that are not halved any further; a line alone costs about ten times a line in
-a run."""
+_PARTS = 8
+"""Into how many a run is divided that is not in order; so few lines go one by one. A
+line alone costs about ten times a line in a run."""
 
 _TOO_DEEP = b"{" * (MAX_NESTING + 1)
 _OPENING = bytes.maketrans(b"[", b"{")
@@ -36,7 +44,6 @@ _HEX_AND_HYPHEN = b"0123456789abcdefABCDEF-"
 
 Filled = Annotated[str, Meta(min_length=1)]
 Uuid = Annotated[str, Meta(min_length=36, max_length=36)]
-Moment = Annotated[datetime, Meta(tz=True)]
 
 
 class _Object(Struct, gc=False):
@@ -62,8 +69,8 @@ class _Seen(Struct, gc=False):
 
     event: Filled
     distinct_id: Filled
-    uuid: Uuid
-    timestamp: Moment
+    uuid: Uuid | UnsetType = UNSET
+    timestamp: str | UnsetType = UNSET
     properties: _Properties | UnsetType = UNSET
     set: _Object | UnsetType | None = field(default=UNSET, name="$set")
     set_once: _Object | UnsetType | None = field(default=UNSET, name="$set_once")
@@ -75,7 +82,7 @@ class _Seen(Struct, gc=False):
     dollar_token: UnsetType = field(default=UNSET, name="$token")
 
 
-class _SeenLocated(_Seen, gc=False):
+class _SeenLocated(_Seen, gc=False, kw_only=True):
     properties: _Located
 
 
@@ -158,9 +165,7 @@ class Judge:
         self._rules = Rules(max_bytes, projects, disable_geoip)
         self._max_events = max_events
         seen: type[_Seen] = _SeenLocated if disable_geoip else _Seen
-        self._look: msgspec.json.Decoder[list[_Seen]] = msgspec.json.Decoder(
-            list[seen]  # type: ignore[valid-type]
-        )
+        self._look: msgspec.json.Decoder[_Seen] = msgspec.json.Decoder(seen)
         self._parser = simdjson.Parser()
 
     def judge(self, run: bytes, *, project: str, now_ms: int) -> Judged:
@@ -175,45 +180,50 @@ class Judge:
             run = run.replace(b"\r\n", b"\n")
         run = run.removesuffix(b"\n")
         lines = run.count(b"\n") + 1
-        chunk = self._at_once(run, lines)
+        chunk = self._at_once(run, lines, now_ms)
         if chunk is not None:
             return Judged((Chunk(project, lines, chunk),), (), lines)
         return self._sorted_out(run.split(b"\n"), project, now_ms)
 
-    def _at_once(self, run: bytes, lines: int) -> bytes | None:
-        """The run as a chunk, if every line is in order as it is."""
-        if lines > self._max_events:
-            return None  # halved, it becomes several chunks
+    def _at_once(self, run: bytes, lines: int, now_ms: int) -> bytes | None:
+        """The run as a chunk, if every line is in order as it is, or nearly."""
+        if lines > self._max_events or len(run) >= self._rules.max_bytes + lines:
+            return None  # divided, it becomes several chunks
         chunk = run.replace(b"\n", b",")
-        document = b"[%b]" % chunk
         try:
-            seen = self._look.decode(document)
-            self._parser.parse(document)
+            # To the first, newlines are blanks, to the second commas: so no event
+            # that both take reaches over the end of a line.
+            seen = self._look.decode_lines(run)
+            self._parser.parse(b"[%b]" % chunk)
         except (msgspec.DecodeError, ValueError, RuntimeError, RecursionError):
             return None
+        uuids = [event.uuid for event in seen if event.uuid is not UNSET]
+        stamps = [event.timestamp for event in seen if event.timestamp is not UNSET]
         in_order = (
             len(seen) == lines
-            and len(run) <= self._rules.max_bytes + lines
             and _TOO_DEEP not in run.translate(_OPENING, _NOT_OPENING)
-            and _are_uuids("".join([event.uuid for event in seen]), lines)
-            and all(event.timestamp.tzinfo is UTC for event in seen)
-            and b'0000"' not in chunk
+            and _are_uuids("".join(uuids), len(uuids))
+            and timestamp.are_in_order(stamps)
             and not any(event.distinct_id.isspace() for event in seen)
             and (not self._rules.disable_geoip or _all_located(seen))
         )
-        return chunk if in_order else None
+        if not in_order:
+            return None
+        if len(uuids) == len(stamps) == lines:
+            return chunk
+        return _completed(run, seen, now_ms)
 
     def _sorted_out(self, lines: list[bytes], project: str, now_ms: int) -> Judged:
         """Judge a run in which something is unusual."""
         accepted: list[tuple[str, int, bytes]] = []
         refusals: list[Refusal] = []
         blanks: list[int] = []
-        for number, group, chunk in self._groups(lines):
+        for number, group, chunk in self._groups(lines, now_ms):
             if chunk is not None:
                 accepted.append((project, len(group), chunk))
                 continue
             for line_number, line in enumerate(group, number):
-                if not line.strip():
+                if not line.strip() and len(line) <= self._rules.max_bytes:
                     blanks.append(line_number)
                     continue
                 try:
@@ -245,23 +255,38 @@ class Judge:
         return tuple(chunks)
 
     def _groups(
-        self, lines: list[bytes], number: int = 1
+        self, lines: list[bytes], now_ms: int, number: int = 1
     ) -> Iterator[tuple[int, list[bytes], bytes | None]]:
-        """Halve until a part is in order, or small enough to go line by line."""
-        if len(lines) <= _GROUP:
+        """Divide until a part is in order, or small enough to go line by line."""
+        if len(lines) <= _PARTS:
             yield number, lines, None
             return
-        middle = len(lines) // 2
-        for first, half in ((0, lines[:middle]), (middle, lines[middle:])):
-            chunk = self._at_once(b"\n".join(half), len(half))
+        size = -(-len(lines) // _PARTS)
+        for first in range(0, len(lines), size):
+            part = lines[first : first + size]
+            chunk = self._at_once(b"\n".join(part), len(part), now_ms)
             if chunk is not None:
-                yield number + first, half, chunk
+                yield number + first, part, chunk
             else:
-                yield from self._groups(half, number + first)
+                yield from self._groups(part, now_ms, number + first)
 
 
 def _first(part: tuple[str, int, bytes]) -> str:
     return part[0]
+
+
+def _completed(run: bytes, seen: list[_Seen], now_ms: int) -> bytes:
+    """The chunk of a run in which uuids or timestamps are missing, and given here."""
+    stamp = msgspec.json.encode(timestamp.stamp(now_ms))
+    events = []
+    for line, event in zip(run.split(b"\n"), seen, strict=True):
+        given = {}
+        if event.uuid is UNSET:
+            given["uuid"] = msgspec.json.encode(mint_uuid(now_ms))
+        if event.timestamp is UNSET:
+            given["timestamp"] = stamp
+        events.append(extended(line, given) if given else line)
+    return b",".join(events)
 
 
 def _are_uuids(joined: str, count: int) -> bool:

@@ -11,11 +11,14 @@ import math
 import os
 import re
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any, NoReturn
 
 import msgspec
 import simdjson
+from msgspec import Raw, Struct, field
 
 from leanbase_relay.intake import timestamp
 
@@ -33,7 +36,9 @@ _UUID = re.compile(
     r"|\{[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\}",
     re.IGNORECASE,
 )
-_STRUCTURE = re.compile(rb'"(?:[^"\\]|\\.)*"|([\[{])|[\]}]')
+_STRINGS = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"')
+_LEVELS = {ord("{"): 1, ord("["): 1, ord("}"): -1, ord("]"): -1}
+_NOT_BRACKETS = bytes(byte for byte in range(256) if byte not in _LEVELS)
 _KINDS = {
     ord("{"): "an object",
     ord("["): "a list",
@@ -46,6 +51,20 @@ _KINDS = {
 _raw_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _pairs = json.JSONDecoder(object_pairs_hook=list).decode
 _text = msgspec.json.Decoder(str).decode
+_ABSENT = Raw()
+
+
+class _Properties(Struct, gc=False):
+    """The members of `properties` that matter here, as they are spelled."""
+
+    cookieless: Raw = field(default=_ABSENT, name="$cookieless_mode")
+    profile: Raw = field(default=_ABSENT, name="$process_person_profile")
+    address: Raw = field(default=_ABSENT, name="$ip")
+    geoip_disable: Raw = field(default=_ABSENT, name="$geoip_disable")
+    distinct_id: Raw = _ABSENT
+
+
+_look = msgspec.json.Decoder(_Properties).decode
 
 
 class Refused(Exception):
@@ -103,8 +122,6 @@ def parse(line: bytes) -> dict[str, bytes]:
         Refused: it is no JSON object, or a member that the upstream knows is there
             twice.
     """
-    if depth(line) > MAX_NESTING:
-        raise Refused(f"nested deeper than {MAX_NESTING} levels")
     try:
         size = _size(simdjson.Parser().parse(line))
     except (ValueError, RuntimeError):
@@ -113,6 +130,8 @@ def parse(line: bytes) -> dict[str, bytes]:
         size = _size(_explain(line))
     if size is None:
         raise Refused(f"not a JSON object but {_kind(line.strip())}")
+    if depth(line) > MAX_NESTING:
+        raise Refused(f"nested deeper than {MAX_NESTING} levels")
     try:
         members = _members(line)
     except msgspec.DecodeError as bad:
@@ -123,17 +142,16 @@ def parse(line: bytes) -> dict[str, bytes]:
 
 
 def depth(line: bytes) -> int:
-    """How deep objects and lists are nested in a line."""
+    """How deep objects and lists are nested in a line that is known to be JSON."""
     if line.count(b"{") + line.count(b"[") <= MAX_NESTING:
         return 0  # cannot be too deep, and nobody asks for more than that
-    level = deepest = 0
-    for token in _STRUCTURE.finditer(line):
-        if token[1]:
-            level += 1
-            deepest = max(deepest, level)
-        elif token[0] in (b"}", b"]"):
-            level -= 1
-    return deepest
+    brackets = _STRINGS.sub(b"", line).translate(None, _NOT_BRACKETS)
+    return max(accumulate(map(_LEVELS.__getitem__, brackets)))
+
+
+def extended(line: bytes, members: Mapping[str, bytes]) -> bytes:
+    """An object's text with further members at its end; it must have some already."""
+    return b"%b,%b}" % (line.strip()[:-1], _inside(members))
 
 
 def mint_uuid(now_ms: int) -> str:
@@ -142,7 +160,8 @@ def mint_uuid(now_ms: int) -> str:
     value = (now_ms & (1 << 48) - 1) << 80 | random
     value = value & ~(0xF << 76) | 7 << 76
     value = value & ~(0x3 << 62) | 2 << 62
-    return str(uuid.UUID(int=value))
+    text = f"{value:032x}"
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
 class _Event:
@@ -150,14 +169,17 @@ class _Event:
 
     def __init__(self, members: dict[str, bytes], rules: Rules, now_ms: int) -> None:
         self._members = members
-        self._properties: dict[str, bytes] = {}
+        self._added: dict[str, bytes] = {}
+        self._properties = _Properties()
         self._rules = rules
         self._now_ms = now_ms
-        self._changed = False
+        self._rewritten = False
 
     def written(self, line: bytes) -> bytes:
-        """The event bytes: the line as it came, if nothing was to be mended."""
-        return _object(self._members) if self._changed else line.strip()
+        """The event bytes: the line as it came, as far as nothing was to be mended."""
+        if self._rewritten:
+            return _object(self._members | self._added)
+        return extended(line, self._added) if self._added else line.strip()
 
     def check_key(self) -> None:
         """A key that came with the event never reaches the store."""
@@ -171,7 +193,7 @@ class _Event:
     def take_project(self, project: str) -> str:
         if "project" not in self._members:
             return project
-        name = json.loads(self._members["project"])
+        name = _value(self._members["project"].decode())
         if not isinstance(name, str):
             raise Refused("project: must be a string")
         if name not in self._rules.projects:
@@ -192,11 +214,11 @@ class _Event:
             return
         self._mend_php_map("properties")
         self._expect("properties", "{", "an object")
-        self._properties = _members(self._members["properties"])
+        self._properties = _look(self._members["properties"])
         changes = _changed_properties(self._properties, self._rules)
         if changes:
-            self._properties |= changes
-            self._put("properties", _object(self._properties))
+            properties = _members(self._members["properties"])
+            self._put("properties", _object(properties | changes))
 
     def mend_person_members(self) -> None:
         for name in ("$set", "$set_once"):
@@ -209,15 +231,30 @@ class _Event:
         if "distinct_id" in self._members and "$distinct_id" in self._members:
             raise Refused("distinct_id: given beside $distinct_id; one is enough")
         for name in ("distinct_id", "$distinct_id", "distinctId"):
-            if self._members.get(name, b"null") != b"null":
-                self._settle_id(name, self._members[name])
-                return
-        if self._properties.get("distinct_id", b"null") != b"null":
-            self._settle_id("distinct_id", self._properties["distinct_id"])
-        elif self._properties.get("$process_person_profile") == b"false":
-            self._put("distinct_id", _json(str(uuid.uuid4())))
+            value = self._members.get(name, b"null")
+            if value != b"null":
+                break
         else:
-            raise Refused("distinct_id: missing")
+            name, value = "", self._id_elsewhere()
+        is_text = value[:1] == b'"'
+        text = _text(value) if is_text else _id_text(_value(value.decode()))
+        if not text.strip():
+            raise Refused("distinct_id: empty")
+        if name == "distinct_id" and is_text:
+            return
+        self._remove("$distinct_id")  # null, it would still be a second spelling
+        if name == "distinctId":
+            self._remove(name)
+        self._put("distinct_id", value if is_text else _json(text))
+
+    def _id_elsewhere(self) -> bytes:
+        """The id that stands in `properties`, or a random one where none is wanted."""
+        value = bytes(self._properties.distinct_id)
+        if value not in (b"", b"null"):
+            return value
+        if bytes(self._properties.profile) in (b"false", b'"false"'):
+            return _json(str(uuid.uuid4()))
+        raise Refused("distinct_id: missing")
 
     def mend_uuid(self) -> None:
         if self._members.get("uuid", b"null") in (b"null", b'""'):
@@ -233,20 +270,10 @@ class _Event:
             self._put("timestamp", _json(timestamp.stamp(self._now_ms)))
         else:
             text = self._string("timestamp")
-            moment = timestamp.utc(text) or timestamp.stamp(self._now_ms)
-            if not is_utc(text, moment):
+            if not timestamp.are_in_order((text,)):
+                moment = timestamp.utc(text) or timestamp.stamp(self._now_ms)
                 self._put("timestamp", _json(moment))
         self._remove("offset")
-
-    def _settle_id(self, name: str, value: bytes) -> None:
-        text = _id_text(json.loads(value))
-        if not text.strip():
-            raise Refused("distinct_id: empty")
-        if name != "distinct_id" or self._members.get(name) != value:
-            self._remove(name)
-            self._put("distinct_id", value if value[:1] == b'"' else _json(text))
-        elif value[:1] != b'"':
-            self._put("distinct_id", _json(text))
 
     def _offset(self) -> int:
         value = self._members["offset"]
@@ -259,7 +286,8 @@ class _Event:
 
     def _mend_php_map(self, name: str) -> None:
         """PHP writes its empty map as an empty list."""
-        if self._members[name][:1] == b"[" and not json.loads(self._members[name]):
+        value = self._members[name]
+        if value[:1] == b"[" and not value[1:-1].strip():
             self._put(name, b"{}")
 
     def _string(self, name: str) -> str:
@@ -273,31 +301,36 @@ class _Event:
             raise Refused(f"{name}: must be {wanted}, not {_kind(value)}")
 
     def _put(self, name: str, value: bytes) -> None:
-        self._members[name] = value
-        self._changed = True
+        if name in self._members:
+            self._members[name] = value
+            self._rewritten = True
+        else:
+            self._added[name] = value
 
     def _remove(self, name: str) -> None:
         if self._members.pop(name, None) is not None:
-            self._changed = True
+            self._rewritten = True
 
 
-def is_utc(text: str, moment: str) -> bool:
-    """Whether a text already is the RFC 3339 UTC time that it was read as."""
-    return text == moment or text == moment.removesuffix("Z") + "+00:00"
-
-
-def _changed_properties(properties: dict[str, bytes], rules: Rules) -> dict[str, bytes]:
+def _changed_properties(properties: _Properties, rules: Rules) -> dict[str, bytes]:
     """The members of `properties` that need another value, or are to be added."""
     changes = {}
-    if properties.get("$cookieless_mode", b"null") not in (b"true", b"false", b"null"):
+    if bytes(properties.cookieless) not in (b"", b"true", b"false", b"null"):
         raise Refused("properties.$cookieless_mode: must be a boolean")
-    wish = properties.get("$process_person_profile", b"")
+    wish = bytes(properties.profile)
     if wish in (b'"true"', b'"false"'):
         # As text it would mean the opposite of what the app wants.
         changes["$process_person_profile"] = wish.strip(b'"')
-    if rules.disable_geoip and not properties.keys() & {"$ip", "$geoip_disable"}:
+    if rules.disable_geoip and not properties.address and not properties.geoip_disable:
         changes["$geoip_disable"] = b"true"
     return changes
+
+
+def _integer(text: str) -> int | float:
+    return -0.0 if text == "-0" else int(text)
+
+
+_value = json.JSONDecoder(parse_int=_integer).decode
 
 
 def _id_text(value: Any) -> str:
@@ -353,10 +386,12 @@ def _quoted(text: str) -> str:
     return _json(text).decode()
 
 
-def _object(members: dict[str, bytes]) -> bytes:
-    return b"{%b}" % b",".join(
-        b"%b:%b" % (_json(name), value) for name, value in members.items()
-    )
+def _object(members: Mapping[str, bytes]) -> bytes:
+    return b"{%b}" % _inside(members)
+
+
+def _inside(members: Mapping[str, bytes]) -> bytes:
+    return b",".join([b"%b:%b" % (_json(name), members[name]) for name in members])
 
 
 def _kind(value: bytes) -> str:

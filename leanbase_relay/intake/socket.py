@@ -3,7 +3,7 @@
 Owns the promise that a producer reads ``stored`` only after the commit: replies are
 written in `_Connection.settled`, which runs when the writer has settled a receipt,
 and nowhere else. Everything here runs in the intake loop's thread, but for
-`SocketIntake.receipt_settled`.
+`SocketIntake._on_settled`.
 
 Memory is bounded: by the bytes that a connection, and all of them together, may have
 waiting for a commit (beyond it they are not read, and the kernel slows the producer
@@ -79,7 +79,6 @@ class SocketIntake:
         self._woken = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._server: asyncio.Server | None = None
-        self._stopping = False
 
     async def start(self, sock: socket.socket) -> None:
         """Serve a listening socket."""
@@ -90,7 +89,6 @@ class SocketIntake:
 
     async def stop(self, within_seconds: float) -> None:
         """Take no more, settle what was received, reply, close."""
-        self._stopping = True
         if self._server is not None:
             self._server.close()
         for connection in tuple(self._connections):
@@ -100,6 +98,7 @@ class SocketIntake:
             await asyncio.wait(gone, timeout=within_seconds)
         for connection in tuple(self._connections):
             connection.abort()
+        self._loop = None  # receipts that come later wake nobody
 
     def submit(self, pending: _Pending, deposit: Deposit) -> None:
         """Give a deposit to the writer."""
@@ -115,9 +114,10 @@ class SocketIntake:
     def _on_settled(self, pending: _Pending, receipt: Receipt) -> None:
         """In the writer's thread: hand over to the loop, waking it once for many."""
         self._settled.append((pending, receipt.error))
-        if not self._woken and self._loop is not None:
+        loop = self._loop
+        if not self._woken and loop is not None:
             self._woken = True
-            self._loop.call_soon_threadsafe(self._take_settled)
+            loop.call_soon_threadsafe(self._take_settled)
 
     def _take_settled(self) -> None:
         self._woken = False  # before looking, so that nothing is left lying
@@ -214,7 +214,8 @@ class _Connection(asyncio.BufferedProtocol):
             self._take(run)
         else:
             self._tail += data
-        if len(self._tail) > self._intake.max_event_bytes:
+        # One more byte may be the \r of a line's end.
+        if len(self._tail) > self._intake.max_event_bytes + 1:
             self._refuse_tail()
 
     def _take(self, run: bytes) -> None:
@@ -278,9 +279,9 @@ class _Connection(asyncio.BufferedProtocol):
                 self._refused += 1
                 self._add_error(first + number, str(error))
         if isinstance(error, StoreFull) and pending.letters:
-            # The events found no room; what was wrong with their neighbours is
-            # still worth keeping.
-            without_events = Judged((), judged.refusals, judged.lines)
+            # The events found no room, and their lines are settled; what was wrong
+            # with their neighbours is still worth keeping.
+            without_events = Judged((), judged.refusals, 0)
             self._give(first, without_events, Deposit(refused=pending.letters))
             return
         for refusal in judged.refusals:
@@ -338,11 +339,10 @@ class _Connection(asyncio.BufferedProtocol):
             self._transport.abort()
 
     def _close_if_done(self) -> None:
-        if self._ended and not self._waiting and self._transport is not None:
-            if self._news and self._writing:
-                self.reply()
-            else:
-                self._transport.close()
+        # News that are left wait for a client that does not read yet.
+        done = self._ended and not self._waiting and not self._news
+        if done and self._transport is not None:
+            self._transport.close()
 
 
 def _line(**members: object) -> bytes:

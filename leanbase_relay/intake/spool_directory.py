@@ -134,9 +134,7 @@ class _Look:
             self.listing.complete = False
             self._problems.add(Problem.DIRECTORY, shown(where), cause(error))
 
-    def _list(
-        self, fd: int, path: Path, project: str, prefix: str
-    ) -> Iterator[Entry]:
+    def _list(self, fd: int, path: Path, project: str, prefix: str) -> Iterator[Entry]:
         self._opened.callback(os.close, fd)
         status = os.fstat(fd)
         directory = Directory(
@@ -149,9 +147,7 @@ class _Look:
                 if self._is_to_be_taken(entry, directory):
                     yield from self._entry(entry, directory)
 
-    def _entry(
-        self, entry: os.DirEntry[str], directory: Directory
-    ) -> Iterator[Entry]:
+    def _entry(self, entry: os.DirEntry[str], directory: Directory) -> Iterator[Entry]:
         """The file, unless it is gone."""
         try:
             status = entry.stat(follow_symlinks=False)
@@ -165,9 +161,7 @@ class _Look:
         if file in self._known:
             self.listing.present.add(file)
 
-    def _is_to_be_taken(
-        self, entry: os.DirEntry[str], directory: Directory
-    ) -> bool:
+    def _is_to_be_taken(self, entry: os.DirEntry[str], directory: Directory) -> bool:
         name = entry.name
         if name.startswith(".") or name.endswith(_TEMPORARY):
             return False

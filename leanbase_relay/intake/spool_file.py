@@ -47,15 +47,14 @@ def _signed(number: int) -> int:
 
 @dataclass(slots=True)
 class Trail:
-    """What is remembered of a file between scans, beside its progress. A restart may
-    forget it.
+    """What is remembered of a file between scans; a restart may forget it.
 
     Attributes:
         stamp, since: as the file was last seen, and since when it is so.
         held_since: since when a writer is known to have it open.
         leave_until: not before then it is tried again to remove the file.
         left_because: what the system said when it was tried.
-        rest: the line that it ends with, if that is known to be too long.
+        too_long: the line that stands where taking was left, if it is known to be.
         refused, blank: lines, for the log.
     """
 
@@ -64,7 +63,7 @@ class Trail:
     held_since: float | None = None
     leave_until: float = 0.0
     left_because: str = ""
-    rest: Run = NOTHING
+    too_long: Run = NOTHING
     refused: int = 0
     blank: int = 0
 
@@ -127,7 +126,6 @@ class SpoolFile:
         self,
         known: FileProgress | None,
         *,
-        rest: Run,
         max_line_bytes: int,
         check: Callable[[], None],
     ) -> bool:
@@ -135,7 +133,6 @@ class SpoolFile:
 
         Args:
             known: the progress stored under this inode.
-            rest: a line found too long, which stands there; a hint.
             max_line_bytes: lines up to this length come whole.
             check: called before each piece is read; raises to end the reading.
         """
@@ -147,6 +144,7 @@ class SpoolFile:
             self._fingerprint = Fingerprint()
         self.progress = replace(known, name=self.name)
         self._offset, self._lines = known.offset, known.lines
+        rest = self.trail.too_long
         if self._has(rest):
             self._text = PlainText(self.fd, self._offset + rest.size)
         else:

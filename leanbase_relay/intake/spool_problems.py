@@ -38,7 +38,9 @@ class Problem(Enum):
         "removal it is read for spool.late_grace. Grant the relay CAP_LEASE, or have "
         "files written under another name and renamed"
     )
-    WATCHER = "no watcher tells the spool of new files ({detail}): it finds them by scan"
+    WATCHER = (
+        "no watcher tells the spool of new files ({detail}): it finds them by scan"
+    )
 
 
 class Problems:

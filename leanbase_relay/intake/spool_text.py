@@ -187,7 +187,9 @@ class Runs:
             yield from self._skip()
         while not self.rest.too_long:
             # One chunk; more only for a line that is longer and yet allowed.
-            size = min((self.rest.size // MAX_CHUNK_BYTES + 1) * MAX_CHUNK_BYTES, self._limit)
+            size = min(
+                (self.rest.size // MAX_CHUNK_BYTES + 1) * MAX_CHUNK_BYTES, self._limit
+            )
             text = self._fill(size)
             end = text.rfind(b"\n") + 1
             self.rest = Run(text[end:], len(text) - end)

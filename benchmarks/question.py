@@ -1,0 +1,92 @@
+"""What a question is: something to run, and the figures that come out of it."""
+
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+Sample = Mapping[str, float]
+"""One round's figures, by key."""
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What a question is given.
+
+    Attributes:
+        root: a directory on a real disk.
+        events: a file of `count` events, one a line.
+        count: how many events go through in the large runs.
+        quick: whether to be short rather than precise.
+    """
+
+    root: Path
+    events: Path
+    count: int
+    quick: bool
+
+    @contextmanager
+    def fresh(self) -> Iterator[Path]:
+        """An empty directory for one run; its path is short enough for sockets."""
+        with tempfile.TemporaryDirectory(prefix="run", dir=self.root) as place:
+            yield Path(place)
+
+    def first(self, count: int) -> list[bytes]:
+        """The first events, a line each with its newline."""
+        with self.events.open("rb") as file:
+            return [line for line, _ in zip(file, range(count), strict=False)]
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What a figure is to be at least, or at most."""
+
+    bound: float
+    at_least: bool
+
+    def met(self, value: float) -> bool:
+        """Whether a figure is good enough."""
+        return value >= self.bound if self.at_least else value <= self.bound
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One line of the table.
+
+    Attributes:
+        key: in the sample.
+        label, unit: for people.
+        target: what is asked of it, if anything is.
+        beside: keys of the bare limits that are printed next to it, with their names.
+    """
+
+    key: str
+    label: str
+    unit: str
+    target: Target | None = None
+    beside: Mapping[str, str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A question: `ask` runs one round of it."""
+
+    name: str
+    ask: Callable[[Setting], Sample]
+    figures: tuple[Figure, ...]
+
+
+def at_least(bound: float) -> Target:
+    """A target from below."""
+    return Target(bound, at_least=True)
+
+
+def at_most(bound: float) -> Target:
+    """A target from above."""
+    return Target(bound, at_least=False)
+
+
+def memory_figure(key: str = "rss_max_mb") -> Figure:
+    """The most memory that the daemon took, which every large run shows."""
+    return Figure(key, "  memory, the most", "MB", at_most(120))

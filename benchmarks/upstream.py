@@ -1,0 +1,122 @@
+"""A child that stands for the upstream: as cheap as it can be while being honest.
+
+It reads each body whole, inflates it, counts the events in it, and answers as the
+capture service does. When the expected number is reached it reports the time.
+"""
+
+import argparse
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from benchmarks import child
+
+try:
+    from isal.isal_zlib import decompress
+except ImportError:
+    from zlib import decompress
+
+_GZIP = 31
+_HEAD_BYTES = 64 << 10
+_ANSWER = (
+    b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
+    b'Content-Length: 15\r\n\r\n{"status":"Ok"}'
+)
+
+
+class _Counter:
+    """Events that came, on all connections together."""
+
+    def __init__(self, expected: int) -> None:
+        self._expected = expected
+        self._lock = threading.Lock()
+        self._events = self._requests = self._wire_bytes = 0
+
+    def add(self, body: bytes, wire_bytes: int) -> None:
+        with self._lock:
+            before = self._events
+            self._events += body.count(b'"uuid":')
+            self._requests += 1
+            self._wire_bytes += wire_bytes
+            if before < self._expected <= self._events:
+                child.report(
+                    at=time.monotonic(),
+                    events=self._events,
+                    requests=self._requests,
+                    wire_bytes=self._wire_bytes,
+                    cpu_seconds=time.process_time(),
+                )
+
+
+@contextmanager
+def started(expected: int, *, log: Path) -> Iterator[tuple[child.Child, str]]:
+    """The child and its URL."""
+    with child.module("upstream", str(expected), log=log) as server:
+        port = server.hear(within_seconds=10)["port"]
+        yield server, f"http://127.0.0.1:{port}"
+
+
+def main() -> None:
+    """Serve until ended."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("expected", type=int)
+    counter = _Counter(parser.parse_args().expected)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        child.report(port=listener.getsockname()[1])
+        while True:
+            connection, _ = listener.accept()
+            threading.Thread(
+                target=_serve, args=(connection, counter), daemon=True
+            ).start()
+
+
+def _serve(connection: socket.socket, counter: _Counter) -> None:
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    with connection:
+        while True:
+            head = _head(connection)
+            if head is None:
+                return
+            packed = head.body_begun + _exactly(connection, head.missing)
+            body = decompress(packed, _GZIP) if head.gzipped else packed
+            counter.add(body, len(packed))
+            connection.sendall(_ANSWER)
+
+
+class _Head:
+    def __init__(self, text: bytes, body_begun: bytes) -> None:
+        lines = text.lower().split(b"\r\n")[1:]
+        headers = dict(line.split(b": ", 1) for line in lines if line)
+        self.gzipped = headers.get(b"content-encoding") == b"gzip"
+        self.missing = int(headers[b"content-length"]) - len(body_begun)
+        self.body_begun = body_begun
+
+
+def _head(connection: socket.socket) -> _Head | None:
+    """The next request's head, with what came of its body; None at the end."""
+    data = b""
+    while b"\r\n\r\n" not in data:
+        piece = connection.recv(_HEAD_BYTES)
+        if not piece:
+            return None
+        data += piece
+    text, _, rest = data.partition(b"\r\n\r\n")
+    return _Head(text, rest)
+
+
+def _exactly(connection: socket.socket, size: int) -> bytes:
+    buffer = bytearray(size)
+    view = memoryview(buffer)
+    while view:
+        got = connection.recv_into(view)
+        if not got:
+            raise ConnectionError("the body ended early")
+        view = view[got:]
+    return bytes(buffer)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,147 @@
+"""``leanbase-relay status``: how the relay is, whether it runs, hangs or is stopped."""
+
+import json
+import shutil
+import sqlite3
+import sys
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import click
+
+from leanbase_relay import config, control
+from leanbase_relay import status as figures
+from leanbase_relay.cli.common import config_option, no_answer, no_permission
+from leanbase_relay.cli.screen import screen
+from leanbase_relay.clock import Clock, SystemClock
+from leanbase_relay.config import Config
+from leanbase_relay.errors import NotRunning
+from leanbase_relay.status import ProjectView, SpoolView, StoreView, View
+from leanbase_relay.store import lock
+from leanbase_relay.store.store import Reader
+
+ANSWER_SECONDS = 1.0
+LOOK_AGAIN_SECONDS = 0.05
+WATCH_SECONDS = 1.0
+
+EXAMPLE = """\b
+Example: what is stuck, since when, and what to do
+  leanbase-relay status
+Exit code: 0 all is well, 1 something needs attention, 3 not running.
+"""
+
+
+@click.command(epilog=EXAMPLE)
+@config_option
+@click.option("--json", "as_json", is_flag=True, help="One JSON value, nothing else.")
+@click.option("--watch", is_flag=True, help="Look every second until Ctrl-C.")
+@click.pass_context
+def status(
+    ctx: click.Context, config_path: Path | None, *, as_json: bool, watch: bool
+) -> None:
+    """Show backlog, projects, store and problems.
+
+    Where no daemon answers, the figures come from the store.
+    """
+    if watch and (as_json or not sys.stdout.isatty()):
+        raise click.UsageError(
+            "--watch is for a terminal; leave it out, or loop: "
+            "while leanbase-relay status --json; do sleep 1; done"
+        )
+    conf = config.load(config_path, with_keys=False)
+    clock = SystemClock()
+    if watch:
+        _watch(conf, clock)
+        return
+    look = look_at(conf, clock)
+    columns, _ = shutil.get_terminal_size()
+    click.echo(json.dumps(look) if as_json else screen(look, clock.wall(), columns))
+    ctx.exit(figures.exit_code(look["state"]))
+
+
+def look_at(conf: Config, clock: Clock) -> dict[str, Any]:
+    """The status, from the daemon or without it.
+
+    Raises:
+        RelayError: this user may ask neither.
+    """
+    deadline = clock.monotonic() + ANSWER_SECONDS
+    poke = clock.poke()
+    hangs = False
+    while (left := deadline - clock.monotonic()) > 0:
+        try:
+            look: dict[str, Any] = control.ask(
+                conf.control.path, "status", timeout_seconds=left
+            )
+        except TimeoutError:
+            hangs = True
+            break
+        except PermissionError:
+            raise no_permission(conf.control.path) from None
+        except NotRunning:
+            if lock.holder(conf.store.path) is None:
+                break
+            clock.wait(LOOK_AGAIN_SECONDS, poke)  # it starts, or it stops
+        else:
+            return look
+    pid = lock.holder(conf.store.path)
+    if hangs and pid is None:  # this user may not look at the lock
+        raise no_answer(conf.control.path)
+    return _from_store(conf, pid, clock.wall())
+
+
+def _from_store(conf: Config, pid: int | None, now: float) -> dict[str, Any]:
+    """What the store alone knows.
+
+    Args:
+        conf: says where the store is.
+        pid: of the daemon that holds the store and does not answer, if there is one.
+        now: wall clock.
+    """
+    projects = {name: ProjectView(url="") for name in conf.projects}
+    size = 0
+    problems = []
+    try:
+        if conf.store.path.exists():
+            with closing(Reader(conf.store.path)) as reader:
+                projects = figures.stored_totals(reader, list(conf.projects))
+                size = reader.size()
+    except PermissionError:
+        problems.append(f"The figures are missing: {no_permission(conf.store.path)}.")
+    except sqlite3.Error as error:
+        problems.append(
+            f"The figures are missing: {conf.store.path} cannot be read: {error}. "
+            "If that is for lack of permission, use sudo."
+        )
+    urls = dict.fromkeys(conf.projects, conf.upstream.url)
+    view = View(
+        now=now,
+        store=StoreView(conf.store.path, size, conf.store.max_bytes),
+        spool=SpoolView(conf.spool.path),
+        projects={
+            name: replace(project, url=urls.get(name, ""))
+            for name, project in projects.items()
+        },
+        pid=pid,
+        answering=False,
+        problems=problems,
+    )
+    return figures.status(view)
+
+
+def _watch(conf: Config, clock: Clock) -> None:
+    from rich.live import Live
+    from rich.text import Text
+
+    poke = clock.poke()
+    with Live(screen=True, auto_refresh=False) as live:
+        try:
+            while True:
+                columns, _ = shutil.get_terminal_size()
+                text = screen(look_at(conf, clock), clock.wall(), columns)
+                live.update(Text.from_ansi(text), refresh=True)
+                clock.wait(WATCH_SECONDS, poke)
+        except KeyboardInterrupt:
+            return  # that is how one leaves

@@ -1,0 +1,399 @@
+"""The spool: takes JSON Lines files out of a directory, each line once.
+
+One thread. `step` is one scan: it goes through the directory, oldest file first, and
+takes whatever is complete. The watcher only says that a scan may be worth while; the
+scan is the truth.
+
+A file goes in three steps. Its end is committed, and with it that the file is finished
+(`spool_taking`). Then its name is removed (`spool_removal`). Then its progress is
+forgotten. Killed after the first step, the next start finds the file in the very state
+in which it was finished, and only removes it. Killed after the second, it knows
+progress of a file that is gone: a new file under the reused inode number has another
+ctime and is taken from its beginning.
+"""
+
+import logging
+from collections.abc import Iterable, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from watchdog.events import FileSystemEvent, FileSystemEventHandler
+from watchdog.observers import Observer
+
+from leanbase_relay.clock import Clock, Poke
+from leanbase_relay.config import SpoolConfig
+from leanbase_relay.errors import Stopping, StoreError
+from leanbase_relay.intake import lease
+from leanbase_relay.intake.event import Judge
+from leanbase_relay.intake.lease import Writers
+from leanbase_relay.intake.spool_directory import (
+    Directory,
+    Entry,
+    Listing,
+    SpoolDirectory,
+    open_file,
+)
+from leanbase_relay.intake.spool_file import SpoolFile, Trail
+from leanbase_relay.intake.spool_problems import Problem, Problems, cause
+from leanbase_relay.intake.spool_removal import Removal
+from leanbase_relay.intake.spool_taking import Taker
+from leanbase_relay.store.deposit import Deposit, FileId, FileProgress
+from leanbase_relay.store.writer import Writer
+
+if TYPE_CHECKING:
+    from watchdog.observers.api import BaseObserver
+
+log = logging.getLogger(__name__)
+
+_MAX_FORGOTTEN = 512
+_PAUSE_SECONDS = 0.05  # between scans: a burst of new files is one scan, not thirty
+_TRY_TO_REMOVE_SECONDS = 60.0
+_HELD_SECONDS = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class SpoolSnapshot:
+    """What `status` tells about the spool."""
+
+    path: Path
+    waiting_files: int
+    ignored_files: int
+    problems: tuple[str, ...]
+
+
+class Spool:
+    """Serves the spool directory until told to stop.
+
+    Args:
+        config: where and how; its path must be given.
+        judge: this thread's own.
+        writer: stores what is taken.
+        projects: the configured names; a subdirectory of that name is served too.
+        max_event_bytes: longer lines are refused.
+        progress: what the store knows of spool files.
+    """
+
+    def __init__(
+        self,
+        config: SpoolConfig,
+        judge: Judge,
+        writer: Writer,
+        clock: Clock,
+        *,
+        projects: frozenset[str],
+        max_event_bytes: int,
+        progress: Iterable[FileProgress] = (),
+    ) -> None:
+        if config.path is None:
+            raise ValueError("spool.path is null: there is no spool to serve")
+        self._path = config.path
+        self._config = config
+        self._writer = writer
+        self._clock = clock
+        self._directory = SpoolDirectory(
+            config.path, patterns=config.patterns, projects=projects
+        )
+        self._taker = Taker(
+            judge,
+            writer,
+            clock,
+            max_event_bytes=max_event_bytes,
+            on_committed=self._note_progress,
+            on_finished=self._finish,
+        )
+        self._removal = Removal(
+            self._taker, clock, late_grace_seconds=config.late_grace_seconds
+        )
+        self._progress = {known.file: known for known in progress}
+        self._trails: dict[FileId, Trail] = {}
+        self._forgotten: set[FileId] = set()
+        self._unfinished: set[FileId] = set()
+        self._problems = Problems()
+        self._waiting = 0
+        self._ignored = 0
+        self._news = clock.poke()
+        self._pause = clock.poke()
+        self._watcher: _Watcher | None = None
+
+    def run(self) -> None:
+        """The thread's body: a scan when there may be news, and every interval."""
+        self._watcher = _Watcher(self._news)
+        try:
+            while not self._clock.stopping:
+                self.step()
+                if self._clock.wait(_PAUSE_SECONDS, self._pause):
+                    break
+                self._clock.wait(self._config.scan_interval_seconds, self._news)
+        finally:
+            self.close()
+
+    def step(self) -> None:
+        """One scan: take whatever is complete in every file, once."""
+        try:
+            self._scan()
+        except Stopping:
+            return
+        except StoreError as no:
+            self._problems.add(Problem.STORE, "store", str(no))
+        self._problems.end_scan()
+
+    def close(self) -> None:
+        """Let go of everything, after a last look at the removed files."""
+        if self._watcher is not None:
+            self._watcher.close()
+        self._taker.heed_stop = False
+        self._removal.close()
+
+    def poke(self) -> None:
+        """Have a scan soon."""
+        self._news.set()
+
+    def snapshot(self) -> SpoolSnapshot:
+        """How it stands; for any thread."""
+        return SpoolSnapshot(
+            self._path, self._waiting, self._ignored, self._problems.sentences
+        )
+
+    # A scan.
+
+    def _scan(self) -> None:
+        known = self._progress.keys() | self._trails.keys()
+        with self._directory.listed(self._problems, known) as listing:
+            self._waiting = listing.waiting
+            self._ignored = self._problems.count(Problem.IGNORED)
+            self._watch(listing.directories)
+            self._forget_gone(known, listing)
+            try:
+                for entry in listing.entries:
+                    self._taker.check_stop()
+                    self._visit(entry)
+                    self._make_room()
+                self._taker.land_all()
+            except BaseException:
+                self._taker.see_through()
+                raise
+        self._removal.look()
+        self._tidy()
+
+    def _watch(self, directories: Sequence[Directory]) -> None:
+        if self._watcher is not None and directories:
+            trouble = self._watcher.follow(directories)
+            if trouble is not None:
+                self._problems.add(Problem.WATCHER, "watcher", trouble)
+
+    def _forget_gone(self, known: AbstractSet[FileId], listing: Listing) -> None:
+        """Forget the files that others removed.
+
+        But not those of a file system that is not mounted now, or of a project that
+        is not configured now: they may come back.
+        """
+        if not listing.complete:
+            return
+        devices = {directory.id.device for directory in listing.directories}
+        for file in known - listing.present:
+            self._trails.pop(file, None)
+            progress = self._progress.get(file)
+            if progress is None or file.device not in devices:
+                continue
+            if progress.name.partition("/")[0] not in listing.unserved:
+                del self._progress[file]
+                self._forgotten.add(file)
+
+    def _tidy(self) -> None:
+        """Bring the stored progress up to date where no events carry it along."""
+        self._taker.land_all()
+        for file in tuple(self._unfinished):
+            if file in self._progress:
+                self._writer.submit(Deposit(progress=self._progress[file])).wait()
+            self._unfinished.discard(file)
+        if self._forgotten:
+            self._writer.submit(Deposit(forget=tuple(self._forgotten))).wait()
+            self._forgotten.clear()
+
+    def _make_room(self) -> None:
+        if len(self._forgotten) >= _MAX_FORGOTTEN:
+            self._tidy()
+        self._removal.let_go()
+
+    # One file.
+
+    def _visit(self, entry: Entry) -> None:
+        try:
+            file = open_file(entry)
+        except OSError as error:
+            self._problems.add(Problem.UNREADABLE, entry.name, cause(error))
+            return
+        if file is None:
+            return
+        ended = False
+        try:
+            ended = self._serve(file)
+        except OSError as error:
+            self._problems.add(Problem.UNREADABLE, entry.name, cause(error))
+        finally:
+            if not ended:
+                file.close()
+
+    def _serve(self, file: SpoolFile) -> bool:
+        """Take what there is; whether it is at its end, and others close it."""
+        file.trail = self._follow(file)
+        if file.gzip and not self._may_end(file, whole=True):
+            return False  # while it is written it cannot be read
+        known = self._progress.get(file.id)
+        if not self._taker.begin(file, known) and known is not None:
+            self._start_over(file, known)
+        if self._taker.take(file, lambda: self._may_end(file, whole=file.is_whole)):
+            return True
+        self._taker.land_all()
+        if file.progress.finished_ctime_ns is not None:
+            self._unfinish(file)
+        return False
+
+    def _follow(self, file: SpoolFile) -> Trail:
+        now = self._clock.monotonic()
+        trail = self._trails.setdefault(file.id, Trail(file.stamp, now))
+        if trail.stamp != file.stamp:
+            trail.stamp, trail.since = file.stamp, now
+        return trail
+
+    def _start_over(self, file: SpoolFile, known: FileProgress) -> None:
+        """What is known was of another file, or the file was cut short in place."""
+        del self._progress[file.id]
+        file.trail.refused = file.trail.blank = 0
+        if file.stamp.size < known.offset and not file.gzip:
+            log.warning("file_truncated name=%s size=%d", file.name, file.stamp.size)
+
+    def _may_end(self, file: SpoolFile, *, whole: bool) -> bool:
+        """Whether nobody will write to it any more, as far as that can be known.
+
+        Args:
+            file: read to its present end.
+            whole: it ends as a finished file ends. Such a file need not settle when
+                nobody has it open: it goes, and whoever opens it by its name later
+                makes a new one.
+        """
+        now, trail = self._clock.monotonic(), file.trail
+        writers = lease.writers_of(file.fd)
+        self._note_writers(file, writers, now)
+        if writers is Writers.SOME or file.stat() != trail.stamp:
+            return False
+        if now < trail.leave_until:
+            self._problems.add(Problem.UNREMOVABLE, file.name, trail.left_because)
+            return False
+        settled = now - trail.since >= self._config.settle_seconds
+        return settled or (whole and writers is Writers.NONE)
+
+    def _note_writers(self, file: SpoolFile, writers: Writers, now: float) -> None:
+        trail = file.trail
+        if writers is not Writers.SOME:
+            trail.held_since = None
+        elif trail.held_since is None:
+            trail.held_since = now
+        elif now - trail.held_since >= _HELD_SECONDS:
+            self._problems.add(Problem.HELD, file.name, "an hour")
+        if writers is Writers.UNKNOWN:
+            why = "the system grants no lease on it"
+            self._problems.add(Problem.NO_LEASE, file.name, why)
+
+    def _note_progress(self, file: SpoolFile) -> None:
+        if not file.removed:
+            self._progress[file.id] = file.progress
+            self._forgotten.discard(file.id)
+
+    # Its end.
+
+    def _finish(self, file: SpoolFile) -> None:
+        """All of it is stored: remove it, and forget it."""
+        if file.removed:
+            return
+        if not file.trail.left_because:
+            log.info(
+                "file_taken name=%s lines=%d refused=%d blank=%d",
+                file.name,
+                file.progress.lines,
+                file.trail.refused,
+                file.trail.blank,
+            )
+        if not self._remove(file):
+            self._unfinish(file)
+            file.close()
+            return
+        self._waiting -= 1
+        self._trails.pop(file.id, None)
+        self._progress.pop(file.id, None)
+        self._forgotten.add(file.id)
+
+    def _remove(self, file: SpoolFile) -> bool:
+        try:
+            return self._removal.remove(file)
+        except OSError as error:
+            file.trail.leave_until = self._clock.monotonic() + _TRY_TO_REMOVE_SECONDS
+            file.trail.left_because = cause(error)
+            self._problems.add(Problem.UNREMOVABLE, file.name, cause(error))
+            return False
+
+    def _unfinish(self, file: SpoolFile) -> None:
+        """It stays and may grow, so it must be known by its content from now on."""
+        file.progress = replace(file.progress, finished_ctime_ns=None)
+        self._progress[file.id] = file.progress
+        self._unfinished.add(file.id)
+
+
+class _Watcher:
+    """Sets a poke when a file may have come. A hint, and nobody waits for it alone."""
+
+    def __init__(self, news: Poke) -> None:
+        self._hint = _Hint(news)
+        self._news = news
+        self._observer: BaseObserver | None = None
+        self._watched: frozenset[tuple[Path, FileId]] = frozenset()
+
+    def follow(self, directories: Sequence[Directory]) -> str | None:
+        """Watch these; why that cannot be, if it cannot.
+
+        A directory that was removed and made again is watched no more, although the
+        observer seems alive; its inode tells.
+        """
+        wanted = frozenset((directory.path, directory.id) for directory in directories)
+        if wanted == self._watched and self._observer and self._observer.is_alive():
+            return None
+        self.close()
+        observer = Observer()
+        try:
+            for directory in directories:
+                observer.schedule(self._hint, str(directory.path))
+            observer.start()
+        except OSError as error:
+            observer.stop()
+            return cause(error)
+        self._observer, self._watched = observer, wanted
+        self._news.set()  # for what came while nobody watched
+        return None
+
+    def close(self) -> None:
+        if self._observer is not None:
+            self._observer.stop()
+            self._observer.join()
+            self._observer = None
+
+
+class _Hint(FileSystemEventHandler):
+    """Only pokes: an exception here would end the watching.
+
+    Reading and removing must not poke, or the spool would keep itself busy. Nor does
+    each write: lines that are added in place wait for the scan.
+    """
+
+    def __init__(self, news: Poke) -> None:
+        self._news = news
+
+    def on_created(self, event: FileSystemEvent) -> None:  # noqa: ARG002 - no data
+        self._news.set()
+
+    def on_moved(self, event: FileSystemEvent) -> None:  # noqa: ARG002
+        self._news.set()
+
+    def on_closed(self, event: FileSystemEvent) -> None:  # noqa: ARG002
+        self._news.set()

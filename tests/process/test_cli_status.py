@@ -1,0 +1,253 @@
+"""`status` tells the truth whether the daemon runs, hangs, is held or is stopped."""
+
+import json
+import os
+import signal
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import pytest
+
+from leanbase_relay.sink import Sink
+from tests.support.process import RelayProcess, relay_command
+from tests.support.waiting import eventually
+
+pytestmark = pytest.mark.process
+
+BACKLOG = {"events", "bytes", "oldest_age_seconds"}
+TOTALS = {"accepted", "delivered", "dead", "dropped", "refused"}
+UPSTREAM = {
+    "url",
+    "last_success_at",
+    "last_error",
+    "last_error_at",
+    "attempt",
+    "next_attempt_in_seconds",
+}
+only_root = pytest.mark.skipif(
+    os.geteuid() != 0, reason="only root can become somebody else"
+)
+EVENT = b'{"event":"seen","distinct_id":"u1"}\n'
+
+
+def check_shape(look: dict[str, Any]) -> None:
+    """Exactly the members of the contract."""
+    assert set(look) == {
+        *("version", "running", "pid", "uptime_seconds", "state", "backlog", "totals"),
+        *("store", "spool", "projects", "problems"),
+    }
+    assert set(look["backlog"]) == BACKLOG
+    assert set(look["totals"]) == TOTALS
+    assert set(look["store"]) == {"path", "bytes", "max_bytes", "disk_free_bytes"}
+    assert set(look["spool"]) == {"path", "waiting_files", "ignored_files"}
+    for project in look["projects"].values():
+        assert set(project) == {"state", "backlog", "totals", "upstream"}
+        assert set(project["backlog"]) == BACKLOG
+        assert set(project["totals"]) == TOTALS
+        assert set(project["upstream"]) == UPSTREAM
+
+
+def state(relay: RelayProcess) -> str:
+    return str(relay.status()["state"])
+
+
+def test_an_idle_relay_is_healthy(short_dir: Path) -> None:
+    with RelayProcess(short_dir) as relay:
+        code, look = relay.status_command()
+
+    assert code == 0
+    check_shape(look)
+    assert look["state"] == "idle"
+    assert look["running"] is True
+    assert look["pid"] == relay.pid
+    assert look["problems"] == []
+
+
+def test_delivered_events_are_counted(short_dir: Path) -> None:
+    with Sink() as sink, RelayProcess(short_dir, sink.url) as relay:
+        relay.command("send", stdin=EVENT * 3)
+        assert sink.wait_for(3, within_seconds=5)
+        eventually(lambda: relay.status()["totals"]["delivered"] == 3)
+
+        code, look = relay.status_command()
+
+    assert code == 0
+    assert look["totals"]["accepted"] == 3
+    assert look["backlog"]["events"] == 0
+    assert look["projects"]["default"]["upstream"]["last_success_at"] is not None
+
+
+def test_before_the_first_start_all_figures_are_zero(short_dir: Path) -> None:
+    relay = RelayProcess(short_dir)
+
+    code, look = relay.status_command()
+
+    assert code == 3
+    check_shape(look)
+    assert look["state"] == "stopped"
+    assert look["running"] is False
+    assert look["pid"] is None
+    assert set(look["totals"].values()) == {0}
+    assert not relay.store.exists()
+
+
+def test_a_stopped_relay_shows_what_its_store_holds(short_dir: Path) -> None:
+    with RelayProcess(short_dir) as relay:
+        relay.command("send", stdin=EVENT * 3)
+        relay.stop()
+
+    code, look = relay.status_command()
+
+    assert code == 3
+    check_shape(look)
+    assert look["state"] == "stopped"
+    assert look["backlog"]["events"] == 3
+    assert look["backlog"]["oldest_age_seconds"] is not None
+    assert look["projects"]["default"]["upstream"]["url"].startswith("http://")
+
+
+def test_a_hanging_relay_is_unresponsive_and_the_figures_come_from_the_store(
+    short_dir: Path,
+) -> None:
+    with RelayProcess(short_dir) as relay:
+        relay.command("send", stdin=EVENT * 3)
+        relay.signal(signal.SIGSTOP)
+
+        code, look = relay.status_command()
+
+    assert code == 1
+    check_shape(look)
+    assert look["state"] == "unresponsive"
+    assert look["running"] is True
+    assert look["pid"] == relay.pid
+    assert look["totals"]["accepted"] == 3
+    assert "does not answer" in look["problems"][0]
+
+
+def test_a_wrong_key_is_held_and_says_so(short_dir: Path) -> None:
+    with (
+        Sink(known_keys=frozenset({"phc_other"})) as sink,
+        RelayProcess(short_dir, sink.url) as relay,
+    ):
+        relay.command("send", stdin=EVENT)
+        eventually(lambda: state(relay) == "held")
+
+        code, look = relay.status_command()
+        shown = relay.command("status")
+
+    assert code == 1
+    assert "401" in look["problems"][0]
+    assert shown.returncode == 1
+    assert shown.stdout.startswith("held: needs you; nothing is lost\n")
+    assert "Problems:\n- Project default is held" in shown.stdout
+    assert max(map(len, shown.stdout.splitlines())) <= 80
+    assert "\x1b" not in shown.stdout
+
+
+def test_an_unreachable_upstream_is_backing_off(short_dir: Path) -> None:
+    with RelayProcess(short_dir) as relay:
+        relay.command("send", stdin=EVENT)
+        eventually(lambda: state(relay) == "backing_off")
+
+        code, look = relay.status_command()
+
+    assert code == 1
+    assert look["projects"]["default"]["upstream"]["attempt"] >= 1
+
+
+def test_the_keys_are_not_needed_to_look(short_dir: Path) -> None:
+    """The daemon has its key as a credential of systemd, which no shell can see."""
+    with RelayProcess(short_dir) as relay:
+        relay.configure(settings={"projects": {"default": None}})
+
+        code, _ = relay.status_command()
+
+    assert code == 0
+
+
+def status_as_nobody(relay: RelayProcess) -> "subprocess.CompletedProcess[str]":
+    code = (
+        "import os, leanbase_relay.cli.status\n"
+        "from leanbase_relay.cli import main\n"
+        "os.setgroups([]); os.setresgid(*[65534] * 3); os.setresuid(*[65534] * 3)\n"
+        f"main(['status', '-c', '{relay.config}'])\n"
+    )
+    return subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False
+    )
+
+
+@only_root
+def test_a_store_that_may_not_be_read_does_not_hide_that_the_relay_is_stopped(
+    short_dir: Path,
+) -> None:
+    with RelayProcess(short_dir) as relay:
+        relay.stop()
+    short_dir.chmod(0o755)
+
+    done = status_as_nobody(relay)
+
+    assert done.returncode == 3
+    assert done.stdout.startswith("stopped: ")
+    assert "The figures are missing" in done.stdout
+
+
+@only_root
+def test_who_may_not_ask_is_told_whom_to_join(short_dir: Path) -> None:
+    with RelayProcess(short_dir) as relay:
+        short_dir.chmod(0o755)
+
+        done = status_as_nobody(relay)
+
+    assert done.returncode == 1
+    assert "it is for root and the group root" in done.stderr
+    assert "usermod" in done.stderr
+
+
+def test_watching_needs_a_terminal(short_dir: Path) -> None:
+    done = RelayProcess(short_dir).command("status", "--watch")
+
+    assert done.returncode == 2
+    assert "--json" in done.stderr
+
+
+def test_a_configuration_that_is_wrong_has_its_own_exit_code(short_dir: Path) -> None:
+    done = relay_command("status", "-c", short_dir / "none.yaml")
+
+    assert done.returncode == 78
+    assert "there is no such file" in done.stderr
+
+
+def test_status_imports_nothing_heavy(short_dir: Path) -> None:
+    heavy = (
+        *("requests", "asyncio", "aiohttp", "rich", "sqlite_utils", "watchdog"),
+        *("tenacity", "simdjson"),
+    )
+    with RelayProcess(short_dir) as relay:
+        code = (
+            "import json, sys\n"
+            "from leanbase_relay.cli import main\n"
+            f"main(['status', '-c', '{relay.config}'], standalone_mode=False)\n"
+            f"print(json.dumps([each for each in {heavy} if each in sys.modules]))\n"
+        )
+
+        done = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        )
+
+    assert json.loads(done.stdout.splitlines()[-1]) == []
+
+
+def test_status_answers_at_once(short_dir: Path) -> None:
+    seconds = []
+    with RelayProcess(short_dir) as relay:
+        for _ in range(5):
+            started_at = perf_counter()
+            relay.command("status")
+            seconds.append(perf_counter() - started_at)
+
+    assert statistics.median(seconds) < 0.2

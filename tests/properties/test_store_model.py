@@ -1,0 +1,366 @@
+"""The store against a model: a list of events, each of which knows what became of it.
+
+After every step the two agree, on the connection that writes and on one that only
+reads, whatever was committed, taken back, killed half-way or opened anew.
+"""
+
+import copy
+import shutil
+import tempfile
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    rule,
+    run_state_machine_as_test,
+)
+
+from leanbase_relay.store.chunk import join, pack, split, unpack
+from leanbase_relay.store.deposit import DeadLetter, FileId, FileProgress
+from leanbase_relay.store.store import (
+    LETTER_OVERHEAD_BYTES,
+    Position,
+    Reader,
+    Store,
+    Totals,
+)
+
+PROJECTS = ("default", "shop")
+NO_LIMIT = 1 << 40
+NOW_MS = 1_800_000_000_000
+
+Change = tuple[str, str, int, int]
+"""Its name, the project, and two numbers that say which and how much."""
+
+CHANGES = st.tuples(
+    st.sampled_from(
+        ["append", "ack", "drop_oldest", "bury", "append", "ack", "drop_oldest"]
+        + ["refuse", "trim", "progress", "forget"]
+    ),
+    st.sampled_from(PROJECTS),
+    st.integers(0, 3),
+    st.integers(0, 5),
+)
+
+
+@dataclass
+class Event:
+    """One accepted event, and the door by which it left."""
+
+    project: str
+    position: Position
+    text: bytes
+    door: str = "backlog"
+
+
+@dataclass
+class Model:
+    """What the store should hold; positions compare as the store's do."""
+
+    events: list[Event] = field(default_factory=list)
+    chunks: dict[int, tuple[str, int]] = field(default_factory=dict)  # project, events
+    letters: list[tuple[str, int]] = field(default_factory=list)  # project, bytes
+    refused: Counter[str] = field(default_factory=Counter)
+    given_up: Counter[str] = field(default_factory=Counter)
+    progress: dict[FileId, FileProgress] = field(default_factory=dict)
+    highest_chunk: int = 0
+
+    def count(self, project: str, door: str) -> int:
+        return sum(e.project == project and e.door == door for e in self.events)
+
+    def backlog(self, project: str) -> list[Event]:
+        return [e for e in self.events if e.project == project and e.door == "backlog"]
+
+    def leave(self, project: str, upto: Position, door: str) -> int:
+        leaving = [e for e in self.backlog(project) if e.position < upto]
+        for event in leaving:
+            event.door = door
+        return len(leaving)
+
+    def letters_of(self, project: str) -> list[int]:
+        return [size for owner, size in self.letters if owner == project]
+
+
+class StoreModel(RuleBasedStateMachine):
+    """Applies each change to both, and looks at both afterwards."""
+
+    new_store: Path
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.home = Path(tempfile.mkdtemp(prefix="relay-model-"))
+        self.path = self.home / "relay.db"
+        shutil.copyfile(self.new_store, self.path)
+        self.model = Model()
+        self.made = 0
+        self.kills = 0
+        self.open()
+
+    def teardown(self) -> None:
+        self.close()
+        shutil.rmtree(self.home)
+
+    def open(self) -> None:
+        self.store = Store.open(self.path)
+        self.reader = Reader(self.path)
+
+    def close(self) -> None:
+        self.reader.close()
+        self.store.close()
+
+    # What happens.
+
+    @initialize(change=CHANGES)
+    def begin_with_an_event(self, change: Change) -> None:
+        self.commit([("append", *change[1:])])
+
+    @rule(changes=st.lists(CHANGES, min_size=1, max_size=4))
+    def commit(self, changes: list[Change]) -> None:
+        with self.store.transaction():
+            self.apply(changes)
+
+    @rule(changes=st.lists(CHANGES, min_size=1, max_size=4))
+    def deliver_next(self, changes: list[Change]) -> None:
+        """What a lane does: everything up to an event of the backlog."""
+        for _, project, which, _ in changes:
+            backlog = self.model.backlog(project)
+            if backlog:
+                chunk, done = backlog[min(which, len(backlog) - 1)].position
+                self.ack(project, self.normal(Position(chunk, done + 1)))
+
+    @rule(changes=st.lists(CHANGES, min_size=1, max_size=4))
+    def take_back(self, changes: list[Change]) -> None:
+        before = copy.deepcopy(self.model)
+        with suppress(ZeroDivisionError), self.store.transaction():
+            self.apply(changes)
+            raise ZeroDivisionError
+        self.model = before
+
+    @rule(
+        changes=st.lists(CHANGES, min_size=1, max_size=4),
+        committed=st.booleans(),
+        folded=st.booleans(),
+    )
+    def kill(self, changes: list[Change], *, committed: bool, folded: bool) -> None:
+        """The files as they are at that instant are all that the next start has."""
+        if folded:
+            self.store.truncate_log()
+        before, left = copy.deepcopy(self.model), self.path
+        with suppress(ZeroDivisionError), self.store.transaction():
+            self.apply(changes)
+            if not committed:
+                left = self.what_a_kill_leaves()
+                self.model = before
+                raise ZeroDivisionError
+        if committed:
+            left = self.what_a_kill_leaves()
+        self.close()
+        self.path = left
+        self.open()
+
+    def what_a_kill_leaves(self) -> Path:
+        self.kills += 1
+        after = self.home / f"after-{self.kills}"
+        after.mkdir()
+        for file in ("relay.db", "relay.db-wal"):
+            if (self.path.parent / file).exists():
+                shutil.copyfile(self.path.parent / file, after / file)
+        return after / "relay.db"
+
+    @rule()
+    def stop_and_start(self) -> None:
+        self.close()
+        self.open()
+
+    @rule()
+    def reopen_after_trouble(self) -> None:
+        self.store.reopen()
+
+    @rule(pages=st.integers(1, 8))
+    def tidy(self, pages: int) -> None:
+        self.store.give_back(pages=pages)
+        self.store.truncate_log()
+
+    # Changes.
+
+    def apply(self, changes: list[Change]) -> None:
+        for name, project, which, much in changes:
+            getattr(self, f"do_{name}")(project, which, much)
+
+    def do_append(self, project: str, _: int, much: int) -> None:
+        texts = [b'{"n":%d}' % (self.made + n) for n in range(much + 1)]
+        self.made += len(texts)
+        event_bytes = join(texts)
+        self.store.append(
+            project,
+            pack(event_bytes),
+            events=len(texts),
+            size=len(event_bytes),
+            now_ms=NOW_MS,
+        )
+        (chunk,) = self.store._conn.execute("select max(id) from chunk").fetchone()
+        assert chunk > self.model.highest_chunk, "chunk ids only grow"
+        self.model.highest_chunk = chunk
+        self.model.chunks[chunk] = (project, len(texts))
+        for number, text in enumerate(texts):
+            self.model.events.append(Event(project, Position(chunk, number), text))
+
+    def do_ack(self, project: str, which: int, much: int) -> None:
+        upto = self.known(project, which, much)
+        self.store.ack(project, upto)
+        self.model.leave(project, upto, "delivered")
+
+    def do_bury(self, project: str, which: int, much: int) -> None:
+        upto = self.known(project, which, much)
+        letter = DeadLetter("upstream", project, "answered 400", "store", b"x" * much)
+        self.store.bury(project, upto, letter, now_ms=NOW_MS)
+        if self.model.leave(project, upto, "dead"):
+            self.model.letters.append((project, much + LETTER_OVERHEAD_BYTES))
+
+    def do_refuse(self, project: str, _: int, much: int) -> None:
+        letter = DeadLetter("intake", project, "no JSON", "socket", b"x" * much)
+        self.store.refuse(letter, now_ms=NOW_MS)
+        self.model.letters.append((project, much + LETTER_OVERHEAD_BYTES))
+        self.model.refused[project] += 1
+
+    def do_drop_oldest(self, _: str, __: int, much: int) -> None:
+        dropped = self.store.drop_oldest(much * 10)
+
+        left = {c for (c,) in self.store._conn.execute("select id from chunk")}
+        gone = [
+            event
+            for event in self.model.events
+            if event.door == "backlog" and event.position.chunk not in left
+        ]
+        for event in gone:
+            event.door = "dropped"
+        assert dropped == len(gone)
+        assert not left or not gone or max(e.position.chunk for e in gone) < min(left)
+
+    def do_trim(self, _: str, __: int, much: int) -> None:
+        most = much * 150
+        given_up = self.store.trim_dead_letters(most)
+
+        before = len(self.model.letters)
+        while sum(size for _, size in self.model.letters) > most:
+            owner, _size = self.model.letters.pop(0)
+            self.model.given_up[owner] += 1
+        assert given_up == before - len(self.model.letters)
+
+    def do_progress(self, project: str, which: int, much: int) -> None:
+        file = FileId(1, which)
+        progress = FileProgress(file, project, much, much, b"digest", much or None)
+        self.store.set_progress(progress)
+        self.model.progress[file] = progress
+
+    def do_forget(self, _: str, which: int, __: int) -> None:
+        self.store.forget(FileId(1, which))
+        self.model.progress.pop(FileId(1, which), None)
+
+    def ack(self, project: str, upto: Position) -> None:
+        with self.store.transaction():
+            self.store.ack(project, upto)
+        self.model.leave(project, upto, "delivered")
+
+    def known(self, project: str, which: int, much: int) -> Position:
+        """A position that a lane may have come to, now or long ago."""
+        mine = [chunk for chunk, (owner, _) in self.model.chunks.items()]
+        mine = [chunk for chunk in mine if self.model.chunks[chunk][0] == project]
+        if not mine:
+            return Position(0, 0)
+        chunk = mine[-1 - which % len(mine)]
+        return self.normal(Position(chunk, min(much, self.model.chunks[chunk][1])))
+
+    def normal(self, position: Position) -> Position:
+        """A chunk that is wholly passed is named by the id behind it."""
+        whole = position.events == self.model.chunks[position.chunk][1]
+        return Position(position.chunk + 1, 0) if whole else position
+
+    # What must be so after each step.
+
+    @invariant()
+    def the_totals_are_those_of_the_model(self) -> None:
+        assert self.reader.totals() == dict(self.store.totals)
+        for project in PROJECTS:
+            totals = self.store.totals.get(project, Totals())
+            model = self.model
+            assert totals.delivered == model.count(project, "delivered")
+            assert totals.dead == model.count(project, "dead")
+            assert totals.dropped == model.count(project, "dropped")
+            assert totals.backlog_events == model.count(project, "backlog")
+            assert totals.accepted == sum(e.project == project for e in model.events)
+            assert totals.refused == model.refused[project]
+            assert totals.dead_letters == len(model.letters_of(project))
+            assert totals.dead_letter_bytes == sum(model.letters_of(project))
+            assert totals.dead_letters_given_up == model.given_up[project]
+
+    @invariant()
+    def the_rows_behind_the_position_are_the_backlog(self) -> None:
+        for project in PROJECTS:
+            position = self.store.totals.get(project, Totals()).position
+            events = list(self.peeked(project, position))
+            assert events == [e.text for e in self.model.backlog(project)]
+
+    @invariant()
+    def the_sums_are_those_of_the_rows(self) -> None:
+        for project in PROJECTS:
+            totals = self.store.totals.get(project, Totals())
+            rows = self.store._conn.execute(
+                "select id, events, bytes from chunk where project = ?", (project,)
+            ).fetchall()
+            done = totals.position.events
+            assert sum(events for _, events, _ in rows) - done == totals.backlog_events
+            assert sum(size for _, _, size in rows) == totals.backlog_bytes
+            assert not done or totals.position.chunk in {chunk for chunk, _, _ in rows}
+            assert all(chunk >= totals.position.chunk for chunk, _, _ in rows)
+
+    @invariant()
+    def progress_of_files_is_what_was_last_noted(self) -> None:
+        assert {p.file: p for p in self.reader.spool_progress()} == self.model.progress
+
+    def peeked(self, project: str, position: Position) -> Iterator[bytes]:
+        for chunk in self.reader.peek(
+            project, position, max_events=NO_LIMIT, max_bytes=NO_LIMIT
+        ):
+            events = split(unpack(chunk.packed))
+            yield from events[position.events if chunk.id == position.chunk else 0 :]
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> type[StoreModel]:
+    """The model, with a store made once: migrations are tested elsewhere."""
+    path = tmp_path_factory.mktemp("store") / "relay.db"
+    Store.open(path).close()
+    return type("StoreModel", (StoreModel,), {"new_store": path})
+
+
+def run(model: type[StoreModel], examples: int, steps: int) -> None:
+    run_state_machine_as_test(
+        model,
+        settings=settings(
+            max_examples=examples,
+            stateful_step_count=steps,
+            deadline=None,
+            suppress_health_check=[HealthCheck.too_slow],
+        ),
+    )
+
+
+def test_the_store_agrees_with_a_list_of_events(model: type[StoreModel]) -> None:
+    run(model, examples=50, steps=12)
+
+
+@pytest.mark.slow
+def test_the_store_agrees_with_a_list_of_events_at_length(
+    model: type[StoreModel],
+) -> None:
+    run(model, examples=500, steps=30)

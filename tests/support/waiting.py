@@ -1,0 +1,18 @@
+"""Waiting for other processes; the only waiting in the tests."""
+
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+Found = TypeVar("Found")
+
+LOOK_SECONDS = 0.02
+
+
+def eventually(predicate: Callable[[], Found], within: float = 5) -> Found:
+    """What the predicate gives once that is true; fails if it does not become so."""
+    deadline = time.monotonic() + within
+    while not (found := predicate()):
+        assert time.monotonic() < deadline, f"did not come true within {within} s"
+        time.sleep(LOOK_SECONDS)
+    return found

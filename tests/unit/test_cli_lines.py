@@ -1,0 +1,85 @@
+"""Runs of lines: whole, countable, with a project, and each with its place."""
+
+import io
+import json
+from functools import partial
+
+import pytest
+
+from leanbase_relay.cli import lines as module
+from leanbase_relay.cli.lines import Places, filled, runs, with_project
+
+
+def read(file: io.BytesIO, size: int, _: int) -> bytes:
+    """So many bytes, however many are asked for."""
+    return file.read(size)
+
+
+def test_runs_end_at_a_newline_wherever_the_blocks_end() -> None:
+    text = b'{"a":1}\n\n{"b":2}\r\n{"c":3}'
+
+    for size in range(1, len(text) + 1):
+        file = io.BytesIO(text)
+        found = list(runs(partial(read, file, size)))
+        assert b"".join(found) == text + b"\n"
+        assert all(run.endswith(b"\n") for run in found)
+
+
+def test_a_line_without_end_is_cut_and_its_neighbours_are_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "MAX_HELD_BYTES", 10)
+    file = io.BytesIO(b"one\n" + b"x" * 1000 + b"\ntwo\n")
+
+    first, cut, last = b"".join(runs(partial(read, file, 7))).splitlines()
+
+    assert (first, last) == (b"one", b"two")
+    assert cut == b"x" * 17
+
+
+@pytest.mark.parametrize(
+    ("run", "expected"),
+    [
+        (b"", 0),
+        (b"a\n", 1),
+        (b"a\nb\r\n", 2),
+        (b"\n\n\na\n", 1),
+        (b"a\n\r\n \t\n\x0b\nb\n", 2),
+        (b" a\n", 1),
+        (b" \n", 0),
+    ],
+)
+def test_blank_lines_are_not_counted(run: bytes, expected: int) -> None:
+    assert filled(run) == expected
+
+
+@pytest.mark.parametrize("others", [b"", b"[]\n", b"\n", b"\r\n", b"{}\n", b"{\n"])
+def test_a_project_stands_at_the_head_of_each_object(others: bytes) -> None:
+    """The fast way and the careful one agree; what is no event stays as it is."""
+    run = others + b'{"event":"a"}\n \t{ "event":"b"}\r\n{"event":"{\\"c\\""}\n'
+
+    found = with_project(run, 'sh"op')
+
+    first, second, third = found.removeprefix(others).splitlines()
+    assert found.startswith(others)
+    assert json.loads(first) == {"project": 'sh"op', "event": "a"}
+    assert json.loads(second) == {"project": 'sh"op', "event": "b"}
+    assert json.loads(third) == {"project": 'sh"op', "event": '{"c"'}
+
+
+def test_a_run_of_plain_lines_takes_the_fast_way_to_the_same_end() -> None:
+    run = b'{"event":"a"}\n' * 3
+
+    assert with_project(run, "p") == b'{"project":"p","event":"a"}\n' * 3
+
+
+def test_a_line_is_found_in_its_file() -> None:
+    places = Places()
+    places.begin("a.jsonl", 1)
+    places.begin("empty.jsonl", 4)
+    places.begin("b.jsonl", 4)
+
+    assert places.of(1) == "a.jsonl:1"
+    assert places.of(3) == "a.jsonl:3"
+    assert places.of(4) == "b.jsonl:1"
+    assert places.of(17) == "b.jsonl:14"
