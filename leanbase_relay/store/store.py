@@ -22,47 +22,28 @@ _APPEND = """
     insert into chunk (project, events, bytes, accepted_at_ms, checksum, data)
     values (?, ?, ?, ?, ?, ?)
 """
-_COUNT = """
-    update project
-       set accepted = accepted + ?, refused = refused + ?,
-           backlog_bytes = backlog_bytes + ?
-     where name = ?
-"""
 _PASSED = """
     select coalesce(sum(events), 0), coalesce(sum(bytes), 0)
       from chunk where project = ? and id < ?
 """
-_LEAVE = """
-    update project
-       set delivered = delivered + ?, dead = dead + ?,
-           backlog_bytes = max(backlog_bytes - ?, 0),
-           position_chunk = ?, position_events = ?
-     where name = ?
-"""
 _OLDEST = (
     "select id, project, events, bytes, length(data) from chunk order by id limit ?"
 )
-_DROP = """
-    update project
-       set dropped = dropped + ?, backlog_bytes = max(backlog_bytes - ?, 0),
-           position_events = iif(position_chunk = ?, 0, position_events)
-     where name = ?
-"""
 _KEEP_LETTER = """
     insert into dead_letter (door, project, event, distinct_id, uuid, status, reason,
                              origin, accepted_at_ms, died_at_ms, line)
     values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
-_COUNT_LETTER = """
-    update project
-       set dead_letters = dead_letters + ?,
-           dead_letter_bytes = dead_letter_bytes + ?,
-           dead_letters_given_up = dead_letters_given_up + ?
-     where name = ?
-"""
 _OLDEST_LETTERS = (
     "select id, project, length(line) from dead_letter order by id limit 100"
 )
+_SAVE = """
+    insert or replace into project
+        (name, accepted, delivered, dead, dropped, refused, backlog_bytes,
+         position_chunk, position_events, dead_letters, dead_letter_bytes,
+         dead_letters_given_up)
+    values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+"""
 _SET_PROGRESS = """
     insert or replace into spool_file
         (device, inode, name, offset, lines, digest, finished_ctime_ns)
@@ -119,6 +100,9 @@ class Totals:
         return self.accepted - self.delivered - self.dead - self.dropped
 
 
+_NOTHING = Totals()
+
+
 @dataclass(frozen=True, slots=True)
 class StoredChunk:
     """One row of the backlog, still packed."""
@@ -172,6 +156,7 @@ class Store:
         self._conn.execute("begin immediate")
         try:
             yield
+            self._save_totals()
             self._conn.execute("commit")
         except BaseException:
             self._totals = dict(self.totals)
@@ -243,11 +228,12 @@ class Store:
             if not rows:
                 break
             for chunk, project, events, event_bytes, data_bytes in rows:
-                position = self.of(project).position
-                done = position.events if position.chunk == chunk else 0
+                if freed >= size:
+                    break
                 self._conn.execute("delete from chunk where id = ?", (chunk,))
-                self._conn.execute(_DROP, (events - done, event_bytes, chunk, project))
                 totals = self.of(project)
+                position = totals.position
+                done = position.events if position.chunk == chunk else 0
                 self._totals[project] = replace(
                     totals,
                     dropped=totals.dropped + events - done,
@@ -256,8 +242,6 @@ class Store:
                 )
                 freed += data_bytes
                 dropped += events - done
-                if freed >= size:
-                    break
         return dropped
 
     def trim_dead_letters(self, max_bytes: int) -> int:
@@ -306,17 +290,33 @@ class Store:
 
     def of(self, project: str) -> Totals:
         """The totals of a project as this transaction has them."""
-        totals = self._totals.get(project)
-        if totals is None:
-            self._conn.execute("insert into project (name) values (?)", (project,))
-            totals = self._totals[project] = Totals()
-        return totals
+        return self._totals.get(project, _NOTHING)
+
+    def _save_totals(self) -> None:
+        """Write the totals that this transaction changed: once, whatever it did."""
+        for project, totals in self._totals.items():
+            if totals is not self.totals.get(project):
+                self._conn.execute(
+                    _SAVE,
+                    (
+                        project,
+                        totals.accepted,
+                        totals.delivered,
+                        totals.dead,
+                        totals.dropped,
+                        totals.refused,
+                        totals.backlog_bytes,
+                        *totals.position,
+                        totals.dead_letters,
+                        totals.dead_letter_bytes,
+                        totals.dead_letters_given_up,
+                    ),
+                )
 
     def _count(
         self, project: str, *, accepted: int = 0, refused: int = 0, size: int = 0
     ) -> None:
         totals = self.of(project)
-        self._conn.execute(_COUNT, (accepted, refused, size, project))
         self._totals[project] = replace(
             totals,
             accepted=totals.accepted + accepted,
@@ -342,7 +342,6 @@ class Store:
             "delete from chunk where project = ? and id < ?", (project, upto.chunk)
         )
         delivered, buried = (0, events) if dead else (events, 0)
-        self._conn.execute(_LEAVE, (delivered, buried, size, *upto, project))
         self._totals[project] = replace(
             totals,
             delivered=totals.delivered + delivered,
@@ -378,7 +377,6 @@ class Store:
 
     def _count_letters(self, project: str, more: int, size: int, given_up: int) -> None:
         totals = self.of(project)
-        self._conn.execute(_COUNT_LETTER, (more, size, given_up, project))
         self._totals[project] = replace(
             totals,
             dead_letters=totals.dead_letters + more,
@@ -461,14 +459,10 @@ class Reader:
 
 def _read_totals(conn: sqlite3.Connection) -> dict[str, Totals]:
     totals = {}
-    for name, *counts, chunk, done, kept, kept_bytes, gone in conn.execute(_TOTALS):
-        totals[name] = Totals(
-            *counts,
-            position=Position(chunk, done),
-            dead_letters=kept,
-            dead_letter_bytes=kept_bytes,
-            dead_letters_given_up=gone,
-        )
+    for row in conn.execute(_TOTALS):
+        name, *counts = row[:7]
+        chunk, done, *letters = row[7:]
+        totals[name] = Totals(*counts, *([Position(chunk, done), *letters]))
     return totals
 
 
