@@ -83,9 +83,12 @@ def ask(
             sock.connect(str(path))
         except (FileNotFoundError, ConnectionRefusedError):
             raise NotRunning(f"no leanbase-relay answers on {path}") from None
-        sock.sendall(json.dumps({"command": command, **members}).encode() + b"\n")
-        with sock.makefile("rb") as answer:
-            line = answer.readline(_MAX_ANSWER_BYTES)
-    if not line:
+        try:
+            sock.sendall(json.dumps({"command": command, **members}).encode() + b"\n")
+            with sock.makefile("rb") as answer:
+                line = answer.readline(_MAX_ANSWER_BYTES)
+        except ConnectionError:  # it ended between our question and its answer
+            line = b""
+    if not line.endswith(b"\n"):
         raise NotRunning(f"the leanbase-relay on {path} went away")
     return json.loads(line)

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from leanbase_relay import __version__
-from leanbase_relay.store.store import Reader, Totals
 
-if TYPE_CHECKING:  # the forwarder is heavy, and `status` is to be quick
+if TYPE_CHECKING:  # forwarder and store are heavy, and `status` is to be quick
     from leanbase_relay.forward.lane import LaneStatus
+    from leanbase_relay.store.store import Reader, Totals
 
 STATES = (
     "idle",
@@ -52,6 +52,12 @@ class SpoolView:
     problems: Sequence[str] = ()
 
 
+def _no_totals() -> "Totals":
+    from leanbase_relay.store.store import Totals
+
+    return Totals()
+
+
 @dataclass(frozen=True, slots=True)
 class ProjectView:
     """One project as `status` shows it.
@@ -62,7 +68,7 @@ class ProjectView:
     """
 
     url: str
-    totals: Totals = field(default_factory=Totals)
+    totals: "Totals" = field(default_factory=_no_totals)
     oldest_at: float | None = None
     lane: "LaneStatus | None" = None
     next_attempt_in_seconds: float | None = None
@@ -139,7 +145,7 @@ def exit_code(state: str) -> int:
     return 0 if state in ("idle", "flowing") else 1
 
 
-def stored_totals(reader: Reader, names: Sequence[str]) -> dict[str, ProjectView]:
+def stored_totals(reader: "Reader", names: Sequence[str]) -> dict[str, ProjectView]:
     """What the store's file alone says of each project, the unconfigured ones too."""
     totals = reader.totals()
     views = {}
@@ -147,7 +153,7 @@ def stored_totals(reader: Reader, names: Sequence[str]) -> dict[str, ProjectView
         oldest = reader.oldest_accepted_at_ms(name)
         views[name] = ProjectView(
             url="",
-            totals=totals.get(name, Totals()),
+            totals=totals.get(name) or _no_totals(),
             oldest_at=None if oldest is None else oldest / 1000,
         )
     return views

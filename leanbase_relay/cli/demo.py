@@ -11,7 +11,7 @@ import subprocess
 import sys
 from collections import deque
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -32,6 +32,7 @@ SPOOL_FILES = 4
 SPOOL_FILE_EVENTS = 50
 ALL_EVENTS = SOCKET_EVENTS + SPOOL_FILES * SPOOL_FILE_EVENTS
 START_SECONDS = 10.0
+LAST_WORDS_SECONDS = 1.0
 STOP_SECONDS = 10.0
 DELIVERY_SECONDS = 30.0
 LOOK_SECONDS = 0.1
@@ -125,7 +126,7 @@ class Show:
         return self._clock.monotonic() - self._started_at
 
     def look(self) -> dict[str, Any] | None:
-        """The relay's status; None while it starts.
+        """The relay's status; None while it does not answer.
 
         Raises:
             RelayError: it has died.
@@ -136,9 +137,21 @@ class Show:
             raise RelayError(f"the relay ended with exit code {code}; its log:\n{log}")
         try:
             look: dict[str, Any] = control.ask(self.place.control, "status")
-        except NotRunning:
+        except (NotRunning, TimeoutError):
             return None
         return look
+
+    def send(self, first: int = 0, events: int = SOCKET_EVENTS) -> None:
+        """Some events through the socket, and wait until they are stored."""
+        try:
+            with SocketClient(self.place.socket) as client:
+                client.send(_lines(first, events))
+                client.finish(events)
+        except RelayError:
+            with suppress(subprocess.TimeoutExpired):
+                self._relay.wait(LAST_WORDS_SECONDS)
+            self.look()  # its log says more than the socket, if it has died
+            raise
 
     def pause(self) -> None:
         """Between two looks."""
@@ -181,7 +194,7 @@ def _in_lines(show: Show) -> None:
     """Plain progress, then a summary."""
     click.echo(f"A stand-in for Leanbase listens on {show.sink.url}.")
     click.echo(f"A relay delivers to it; its socket is {show.place.socket}.")
-    _send(show.place)
+    show.send()
     click.echo(f"{SOCKET_EVENTS} events sent through the socket: stored.")
     _spool(show.place)
     files = count(SPOOL_FILES, "file")
@@ -219,7 +232,7 @@ def _on_terminal(show: Show, arrivals: Arrivals) -> None:
 
         redraw()
         for sent in range(0, SOCKET_EVENTS, 20):  # slowly enough to be seen
-            _send(show.place, sent, 20)
+            show.send(sent, 20)
             redraw()
             show.pause()
         _spool(show.place)
@@ -251,7 +264,7 @@ def _picture(show: Show, arrivals: Arrivals) -> Any:
 
     look = show.look()
     if look is None:
-        return Text("the relay is starting …")
+        return Text("the relay does not answer yet …")
     totals, backlog = look["totals"], look["backlog"]
     lines = [
         f"accepted   {count(totals['accepted'], 'event'):>14}",
@@ -297,13 +310,6 @@ def _relay(place: Place) -> Iterator["subprocess.Popen[bytes]"]:
         except subprocess.TimeoutExpired:
             relay.kill()
             relay.wait()
-
-
-def _send(place: Place, first: int = 0, events: int = SOCKET_EVENTS) -> None:
-    """Some events through the socket, and wait until they are stored."""
-    with SocketClient(place.socket) as client:
-        client.send(_lines(first, events))
-        client.finish(events)
 
 
 def _spool(place: Place) -> None:

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import sqlite3
 import sys
 from contextlib import closing
 from dataclasses import replace
@@ -20,7 +19,6 @@ from leanbase_relay.config import Config
 from leanbase_relay.errors import NotRunning
 from leanbase_relay.status import ProjectView, SpoolView, StoreView, View
 from leanbase_relay.store import lock
-from leanbase_relay.store.store import Reader
 
 ANSWER_SECONDS = 1.0
 LOOK_AGAIN_SECONDS = 0.05
@@ -100,6 +98,10 @@ def _from_store(conf: Config, pid: int | None, now: float) -> dict[str, Any]:
         pid: of the daemon that holds the store and does not answer, if there is one.
         now: wall clock.
     """
+    import sqlite3
+
+    from leanbase_relay.store.store import Reader
+
     projects = {name: ProjectView(url="") for name in conf.projects}
     size = 0
     problems = []

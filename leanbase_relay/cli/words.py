@@ -13,7 +13,7 @@ def size(number: int) -> str:
     """``1.2 MiB``."""
     if number < 1024:
         return f"{number} B"
-    power = min((number.bit_length() - 1) // 10, len(_SIZES))
+    power = min((round(number * 1.00005).bit_length() - 1) // 10, len(_SIZES))
     return f"{number / 1024**power:.1f} {_SIZES[power - 1]}"
 
 

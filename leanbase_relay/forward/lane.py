@@ -209,20 +209,35 @@ class Lane:
             except DamagedChunk as damaged:
                 self._bury_chunk(damaged)
 
-    def _deliver(self, batch: Batch) -> None:
+    def _deliver(self, batch: Batch) -> bool:
+        """Bring a batch to its end; True if the upstream took all of it."""
         judgement = self._send(batch)
         if judgement.verdict is Verdict.DELIVERED:
             self._ack(batch.end)
-        elif judgement.verdict is Verdict.LATER:  # retry.max_attempts are used up
+            return True
+        if judgement.verdict is Verdict.LATER:  # retry.max_attempts are used up
             for single in batch.singles():
                 self._bury(single, judgement)
         elif batch.events == 1:
             self._bury(batch, judgement)
         else:
-            # The upstream names no culprit, so halve until it stands alone. Order is
-            # kept: the first half is finished before the second is tried.
-            for half in batch.halves():
-                self._deliver(half)
+            self._divide(batch, judgement.verdict)
+        return False
+
+    def _divide(self, batch: Batch, verdict: Verdict) -> None:
+        """Deliver a batch by halves, since the upstream names no culprit.
+
+        Order is kept: the first half is finished before the second is tried. If it was
+        taken whole, what was refused is in the second: that is halved without asking,
+        or an event in the worst place would cost more than 2 log2(n) requests. (What
+        was too big may well fit by halves.)
+        """
+        first, second = batch.halves()
+        taken = self._deliver(first)
+        if taken and verdict is Verdict.REFUSED and second.events > 1:
+            self._divide(second, verdict)
+        else:
+            self._deliver(second)
 
     # Attempts.
 
@@ -380,10 +395,7 @@ class Lane:
 
 
 def _letter(project: str, batch: Batch, judgement: Judgement) -> DeadLetter:
-    import msgspec
-
     line = batch.event_bytes
-    names = msgspec.json.decode(line)
     return DeadLetter(
         door="upstream",
         project=project,
@@ -391,8 +403,18 @@ def _letter(project: str, batch: Batch, judgement: Judgement) -> DeadLetter:
         origin=f"store chunk={batch.pieces[0].chunk}",
         line=line,
         status=judgement.status,
-        event=names.get("event"),
-        distinct_id=names.get("distinct_id"),
-        uuid=names.get("uuid"),
         accepted_at_ms=batch.accepted_at_ms,
+        **_names(line),
     )
+
+
+def _names(line: bytes) -> dict[str, str]:
+    """What a dead letter is found by, where that can be read."""
+    import msgspec
+
+    try:
+        members = msgspec.json.decode(line)
+    except (msgspec.DecodeError, ValueError, RecursionError):
+        return {}  # an event that cannot be read can be buried all the same
+    names = ("event", "distinct_id", "uuid")
+    return {name: members[name] for name in names if type(members.get(name)) is str}

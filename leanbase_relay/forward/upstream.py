@@ -2,22 +2,25 @@
 
 requests is tamed: redirects are not followed (it would turn a redirected POST into a
 GET and report that one's 200), the environment is not asked (a `.netrc` would replace
-our headers, a proxy variable our way), and its adapter never tries again by itself.
-Its timeouts are for each read; the whole attempt is bounded by cutting the connection
-at the deadline, which also ends an upload or an answer that drips.
+our headers, a proxy variable our way), cookies are not kept, and its adapter never
+tries again by itself. Its timeouts are for each read; the whole attempt is bounded by
+cutting the connection at the deadline, which also ends a handshake, an upload or an
+answer that drips.
 """
 
 import contextlib
 import os
 import socket
 import threading
+from http.cookiejar import DefaultCookiePolicy
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import requests
 from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.exceptions import HTTPError
 
 from leanbase_relay import __version__, deflate
 from leanbase_relay.clock import Clock
@@ -78,7 +81,7 @@ class Upstream:
         if self._compress:
             body = deflate.gzip(body)
             headers["Content-Encoding"] = "gzip"
-        self._line.cut = False
+        self._line.begin()
         guard = threading.Timer(self._timeout_seconds, self.abort)
         guard.daemon = True
         guard.start()
@@ -86,6 +89,7 @@ class Upstream:
             return self._post(body, headers)
         finally:
             guard.cancel()
+            self._line.end()
 
     def abort(self) -> None:
         """Cut the attempt under way, from any thread; it ends as a timeout."""
@@ -104,25 +108,35 @@ class Upstream:
                 allow_redirects=False,
                 stream=True,
             ) as response:
-                return Answer(
+                answer = Answer(
                     status=response.status_code,
                     body=_first_bytes(response),
                     retry_after=response.headers.get("Retry-After"),
                     content_type=response.headers.get("Content-Type", ""),
                 )
-        except requests.exceptions.SSLError as error:
-            return _silent(_certificate_or_not(error), error)
-        except requests.exceptions.RequestException as error:
-            if self._line.cut or isinstance(error, requests.exceptions.Timeout):
-                seconds = self._timeout_seconds
-                return Answer(silence=Silence.TIMEOUT, detail=f"within {seconds:g} s")
-            if isinstance(error, requests.exceptions.ChunkedEncodingError):
-                return _silent(Silence.CUT_OFF, error)
-            return _silent(Silence.UNREACHABLE, error)
+            # An answer that was cut in its head looks like one that is all there.
+            return self._timed_out() if self._line.cut else answer
+        except (OSError, HTTPError, UnicodeError) as error:
+            return self._no_answer(error)
+
+    def _no_answer(self, error: Exception) -> Answer:
+        if self._line.cut or isinstance(error, requests.exceptions.Timeout):
+            return self._timed_out()
+        silence = Silence.UNREACHABLE
+        if _is_about_certificates(error):
+            silence = Silence.CERTIFICATE
+        elif isinstance(error, requests.exceptions.ChunkedEncodingError):
+            silence = Silence.CUT_OFF
+        return Answer(silence=silence, detail=_shortly(error))
+
+    def _timed_out(self) -> Answer:
+        detail = f"within {self._timeout_seconds:g} s"
+        return Answer(silence=Silence.TIMEOUT, detail=detail)
 
     def _opened(self, proxy: str | None, ca_file: Path | None) -> requests.Session:
-        session = requests.Session()
+        session = _Session()
         session.trust_env = False
+        session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=()))
         session.headers.clear()
         session.headers["User-Agent"] = f"leanbase-relay/{__version__}"
         session.headers["Accept"] = "application/json"
@@ -136,20 +150,34 @@ class Upstream:
         return session
 
 
+class _Session(requests.Session):
+    """A session to which a redirect is an answer like any other."""
+
+    def get_redirect_target(self, _: requests.Response) -> None:
+        # Even where it does not follow, requests reads the page to its end, however
+        # long that is, and trips over a target that is no URL.
+        return None
+
+
 class _Line:
-    """The connection in use, so that another thread can cut it."""
+    """The connection of the attempt under way, so that another thread can cut it."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._handle: socket.socket | None = None
         self.cut = False
 
-    def connected(self, sock: socket.socket) -> None:
+    def begin(self) -> None:
+        self.cut = False
+
+    def watch(self, sock: socket.socket) -> None:
         # A second handle on the same connection: shutting that one down wakes the
         # reader, and leaves the TLS object of the first to its own thread.
         handle = socket.socket(fileno=os.dup(sock.fileno()))
         with self._lock:
             old, self._handle = self._handle, handle
+            if self.cut:  # meanwhile, while there was nothing yet to cut
+                _shut(handle)
         if old is not None:
             old.close()
 
@@ -157,12 +185,45 @@ class _Line:
         with self._lock:
             self.cut = True
             if self._handle is not None:
-                with contextlib.suppress(OSError):
-                    self._handle.shutdown(socket.SHUT_RDWR)
+                _shut(self._handle)
+
+    def end(self) -> None:
+        """Let go: while we keep a handle, closing the connection does not end it."""
+        with self._lock:
+            handle, self._handle = self._handle, None
+        if handle is not None:
+            handle.close()
+
+
+class _Connection(HTTPConnection):
+    """A connection that is watched from its first packet on."""
+
+    line: ClassVar[_Line]
+    attempt_seconds: ClassVar[float]
+
+    def _new_conn(self) -> socket.socket:
+        sock = super()._new_conn()
+        self.line.watch(sock)
+        return sock
+
+    def connect(self) -> None:
+        super().connect()
+        # urllib3 leaves the timeout for connecting on the socket while it sends the
+        # body, and it then bounds the whole upload: too little on a slow link.
+        self.sock.settimeout(self.attempt_seconds)
+
+    def request(self, *args: Any, **kwargs: Any) -> None:
+        if self.sock is not None:  # from an earlier attempt
+            self.line.watch(self.sock)
+        super().request(*args, **kwargs)
+
+
+class _TlsConnection(_Connection, HTTPSConnection):
+    """The same, for https."""
 
 
 class _Adapter(HTTPAdapter):
-    """An adapter whose connections tell `_Line` of themselves."""
+    """An adapter whose connections are watched."""
 
     def __init__(self, line: _Line, timeout_seconds: float) -> None:
         self._line = line
@@ -179,17 +240,11 @@ class _Adapter(HTTPAdapter):
         return manager
 
     def _pools(self) -> dict[str, type[HTTPConnectionPool]]:
-        connected = self._connected
+        class Plain(_Connection):
+            line, attempt_seconds = self._line, self._timeout_seconds
 
-        class Plain(HTTPConnection):
-            def connect(self) -> None:
-                super().connect()
-                connected(self.sock)
-
-        class Tls(HTTPSConnection):
-            def connect(self) -> None:
-                super().connect()
-                connected(self.sock)
+        class Tls(_TlsConnection):
+            line, attempt_seconds = self._line, self._timeout_seconds
 
         class PlainPool(HTTPConnectionPool):
             ConnectionCls = Plain
@@ -198,12 +253,6 @@ class _Adapter(HTTPAdapter):
             ConnectionCls = Tls
 
         return {"http": PlainPool, "https": TlsPool}
-
-    def _connected(self, sock: socket.socket) -> None:
-        self._line.connected(sock)
-        # urllib3 leaves the timeout for connecting on the socket while it sends the
-        # body, and it then bounds the whole upload: too little on a slow link.
-        sock.settimeout(self._timeout_seconds)
 
 
 def _first_bytes(response: requests.Response) -> bytes:
@@ -216,14 +265,20 @@ def _first_bytes(response: requests.Response) -> bytes:
     return body[:MAX_ANSWER_BYTES]
 
 
-def _silent(silence: Silence, error: Exception) -> Answer:
-    return Answer(silence=silence, detail=_shortly(error))
+def _is_about_certificates(error: Exception) -> bool:
+    """A handshake that breaks off mends itself; a certificate refused does not.
+
+    Nor does an `upstream.ca_file` that is gone, of which requests tells by a bare
+    OSError.
+    """
+    of_tls = isinstance(error, requests.exceptions.SSLError)
+    bare = not isinstance(error, requests.exceptions.RequestException)
+    return (of_tls or bare) and "certificate" in str(error).lower()
 
 
-def _certificate_or_not(error: Exception) -> Silence:
-    """A handshake that breaks off mends itself; a certificate refused does not."""
-    refused = "certificate" in str(error).lower()
-    return Silence.CERTIFICATE if refused else Silence.UNREACHABLE
+def _shut(handle: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        handle.shutdown(socket.SHUT_RDWR)
 
 
 def _shortly(error: BaseException) -> str:

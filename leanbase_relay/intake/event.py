@@ -189,29 +189,39 @@ class Judge:
         """The run as a chunk, if every line is in order as it is, or nearly."""
         if lines > self._max_events or len(run) >= self._rules.max_bytes + lines:
             return None  # divided, it becomes several chunks
-        chunk = run.replace(b"\n", b",")
         try:
-            # To the first, newlines are blanks, to the second commas: so no event
-            # that both take reaches over the end of a line.
             seen = self._look.decode_lines(run)
-            self._parser.parse(b"[%b]" % chunk)
-        except (msgspec.DecodeError, ValueError, RuntimeError, RecursionError):
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return None
         uuids = [event.uuid for event in seen if event.uuid is not UNSET]
         stamps = [event.timestamp for event in seen if event.timestamp is not UNSET]
+        chunk = run.replace(b"\n", b",")
         in_order = (
             len(seen) == lines
-            and _TOO_DEEP not in run.translate(_OPENING, _NOT_OPENING)
-            and _are_uuids("".join(uuids), len(uuids))
             and timestamp.are_in_order(stamps)
+            and _are_uuids("".join(uuids), len(uuids))
             and not any(event.distinct_id.isspace() for event in seen)
             and (not self._rules.disable_geoip or _all_located(seen))
+            and _TOO_DEEP not in run.translate(_OPENING, _NOT_OPENING)
+            and self._is_strict(chunk)
         )
         if not in_order:
             return None
         if len(uuids) == len(stamps) == lines:
             return chunk
         return _completed(run, seen, now_ms)
+
+    def _is_strict(self, chunk: bytes) -> bool:
+        """Whether a chunk is JSON to a strict parser as well.
+
+        To the look, the newlines of the run were blanks; here they are commas. So no
+        event that both take reaches over the end of a line.
+        """
+        try:
+            self._parser.parse(b"[%b]" % chunk)
+        except (ValueError, RuntimeError):
+            return False
+        return True
 
     def _sorted_out(self, lines: list[bytes], project: str, now_ms: int) -> Judged:
         """Judge a run in which something is unusual."""
@@ -312,15 +322,22 @@ def _all_located(seen: list[_Seen]) -> bool:
     )
 
 
-def _names(line: bytes) -> dict[str, str]:
+def _names(line: bytes) -> dict[str, str | None]:
     """What can be read of a refused line, to find it again."""
     try:
         members = msgspec.json.decode(line, type=dict[str, msgspec.Raw])
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
         return {}
-    names = {}
-    for name in ("event", "distinct_id", "uuid"):
-        raw = bytes(members.get(name, b""))
-        if raw[:1] == b'"':
-            names[name] = msgspec.json.decode(raw, type=str)[:200]
-    return names
+    return {
+        name: _readable(bytes(members[name]))
+        for name in ("event", "distinct_id", "uuid")
+        if name in members
+    }
+
+
+def _readable(value: bytes) -> str | None:
+    """The beginning of a string; None for other values, and for broken ones."""
+    try:
+        return msgspec.json.decode(value, type=str)[:200]
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None

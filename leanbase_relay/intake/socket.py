@@ -11,8 +11,10 @@ down), by the longest line, and by what a client that never reads leaves unsent.
 """
 
 import asyncio
+import contextlib
 import json
 import logging
+import os
 import socket
 import struct
 from collections import deque
@@ -98,7 +100,6 @@ class SocketIntake:
             await asyncio.wait(gone, timeout=within_seconds)
         for connection in tuple(self._connections):
             connection.abort()
-        self._loop = None  # receipts that come later wake nobody
 
     def submit(self, pending: _Pending, deposit: Deposit) -> None:
         """Give a deposit to the writer."""
@@ -114,10 +115,9 @@ class SocketIntake:
     def _on_settled(self, pending: _Pending, receipt: Receipt) -> None:
         """In the writer's thread: hand over to the loop, waking it once for many."""
         self._settled.append((pending, receipt.error))
-        loop = self._loop
-        if not self._woken and loop is not None:
+        if not self._woken and self._loop is not None:
             self._woken = True
-            loop.call_soon_threadsafe(self._take_settled)
+            self._loop.call_soon_threadsafe(self._take_settled)
 
     def _take_settled(self) -> None:
         self._woken = False  # before looking, so that nothing is left lying
@@ -194,8 +194,9 @@ class _Connection(asyncio.BufferedProtocol):
         self._writing = True
         self.reply()
 
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
-        self._ended = True
+    def connection_lost(self, exc: Exception | None) -> None:
+        if exc is not None and not self._ended:
+            self._receive_rest()
         self._transport = None
         self._intake.left(self)
         if not self.gone.done():
@@ -217,6 +218,15 @@ class _Connection(asyncio.BufferedProtocol):
         # One more byte may be the \r of a line's end.
         if len(self._tail) > self._intake.max_event_bytes + 1:
             self._refuse_tail()
+
+    def _receive_rest(self) -> None:
+        """A producer that is gone hears no reply; what it wrote before counts."""
+        assert self._transport is not None, "lost only now"
+        fileno = self._transport.get_extra_info("socket").fileno()
+        with contextlib.suppress(OSError):
+            while data := os.read(fileno, MAX_READ_BYTES):
+                self._receive(data)
+        self._end_of_lines()
 
     def _take(self, run: bytes) -> None:
         intake = self._intake

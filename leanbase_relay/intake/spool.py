@@ -19,7 +19,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from watchdog.events import FileSystemEvent, FileSystemEventHandler
+from watchdog.events import (
+    DirCreatedEvent,
+    FileClosedEvent,
+    FileCreatedEvent,
+    FileMovedEvent,
+    FileSystemEvent,
+    FileSystemEventHandler,
+)
 from watchdog.observers import Observer
 
 from leanbase_relay.clock import Clock, Poke
@@ -47,6 +54,14 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+# What may bring a complete file. Not what the spool itself does, reading and removing,
+# or it would keep itself busy; nor each write: lines added in place wait for the scan.
+_NEWS: list[type[FileSystemEvent]] = [
+    DirCreatedEvent,
+    FileCreatedEvent,
+    FileMovedEvent,
+    FileClosedEvent,
+]
 _MAX_FORGOTTEN = 512
 _PAUSE_SECONDS = 0.05  # between scans: a burst of new files is one scan, not thirty
 _TRY_TO_REMOVE_SECONDS = 60.0
@@ -166,6 +181,7 @@ class Spool:
             self._watch(listing.directories)
             self._forget_gone(known, listing)
             try:
+                self._removal.look()  # at those of the last scan
                 for entry in listing.entries:
                     self._taker.check_stop()
                     self._visit(entry)
@@ -174,7 +190,6 @@ class Spool:
             except BaseException:
                 self._taker.see_through()
                 raise
-        self._removal.look()
         self._tidy()
 
     def _watch(self, directories: Sequence[Directory]) -> None:
@@ -351,19 +366,16 @@ class _Watcher:
         self._watched: frozenset[tuple[Path, FileId]] = frozenset()
 
     def follow(self, directories: Sequence[Directory]) -> str | None:
-        """Watch these; why that cannot be, if it cannot.
-
-        A directory that was removed and made again is watched no more, although the
-        observer seems alive; its inode tells.
-        """
+        """Watch these; why that cannot be, if it cannot."""
         wanted = frozenset((directory.path, directory.id) for directory in directories)
-        if wanted == self._watched and self._observer and self._observer.is_alive():
+        if wanted == self._watched and self._is_well():
             return None
         self.close()
         observer = Observer()
         try:
             for directory in directories:
-                observer.schedule(self._hint, str(directory.path))
+                path = str(directory.path)
+                observer.schedule(self._hint, path, event_filter=_NEWS)
             observer.start()
         except OSError as error:
             observer.stop()
@@ -371,6 +383,16 @@ class _Watcher:
         self._observer, self._watched = observer, wanted
         self._news.set()  # for what came while nobody watched
         return None
+
+    def _is_well(self) -> bool:
+        """Whether every directory is watched: one that was removed is watched no more.
+
+        Made again, it may have the same inode number, and the observer seems alive.
+        """
+        observer = self._observer
+        if observer is None or not observer.is_alive():
+            return False
+        return all(emitter.is_alive() for emitter in observer.emitters)
 
     def close(self) -> None:
         if self._observer is not None:
@@ -380,20 +402,10 @@ class _Watcher:
 
 
 class _Hint(FileSystemEventHandler):
-    """Only pokes: an exception here would end the watching.
-
-    Reading and removing must not poke, or the spool would keep itself busy. Nor does
-    each write: lines that are added in place wait for the scan.
-    """
+    """Only pokes: an exception here would end the watching."""
 
     def __init__(self, news: Poke) -> None:
         self._news = news
 
-    def on_created(self, event: FileSystemEvent) -> None:  # noqa: ARG002 - no data
-        self._news.set()
-
-    def on_moved(self, event: FileSystemEvent) -> None:  # noqa: ARG002
-        self._news.set()
-
-    def on_closed(self, event: FileSystemEvent) -> None:  # noqa: ARG002
+    def on_any_event(self, event: FileSystemEvent) -> None:  # noqa: ARG002 - a hint
         self._news.set()

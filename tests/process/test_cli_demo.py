@@ -1,5 +1,6 @@
 """`demo` works without a terminal, and leaves nothing behind."""
 
+import os
 import re
 import signal
 import subprocess
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.process import COMMAND, relay_command
+from tests.support.terminal import Terminal
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.process
@@ -42,6 +44,18 @@ def test_a_signal_ends_all_of_it(short_dir: Path, number: signal.Signals) -> Non
     assert code == 0
     assert list(short_dir.iterdir()) == []
     assert not Path(f"/proc/{pid}").exists()
+
+
+def test_a_relay_that_dies_ends_it_with_the_log(short_dir: Path) -> None:
+    with Terminal("demo", TMPDIR=str(short_dir)) as demo:
+        demo.await_text("accepted")
+        os.kill(int(lock_holder(short_dir)), signal.SIGKILL)
+
+        assert demo.wait() == 1
+
+    assert "the relay ended with exit code -9; its log:" in demo.text
+    assert "info started" in demo.text
+    assert list(short_dir.iterdir()) == []
 
 
 def lock_holder(place: Path) -> str:

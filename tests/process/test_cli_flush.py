@@ -1,5 +1,6 @@
 """`flush` sends now, and its exit code tells whether all of it went."""
 
+import signal
 from pathlib import Path
 
 import pytest
@@ -68,6 +69,16 @@ def test_a_hold_that_a_flush_mends_is_a_success(short_dir: Path) -> None:
         done = relay.command("flush", "--wait", "15")
 
     assert done.returncode == 0
+
+
+def test_a_hanging_daemon_is_named(short_dir: Path) -> None:
+    with RelayProcess(short_dir) as relay:
+        relay.signal(signal.SIGSTOP)
+
+        done = relay.command("flush")
+
+    assert done.returncode == 1
+    assert "does not answer within a second" in done.stderr
 
 
 def test_without_a_daemon_it_says_so(short_dir: Path) -> None:

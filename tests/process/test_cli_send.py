@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import os
 import signal
 import subprocess
 from pathlib import Path
@@ -119,6 +120,23 @@ def test_a_relay_that_dies_meanwhile_is_not_taken_for_success(short_dir: Path) -
 
     assert sending.returncode == 1
     assert b"went away: 1 lines are stored" in complaint
+
+
+def test_who_may_not_send_is_told_so(short_dir: Path) -> None:
+    somebody_else = {"socket": {"allow_uids": [os.getuid() + 1]}}
+    with RelayProcess(short_dir, settings=somebody_else) as relay:
+        done = relay.command("send", stdin=line(1))
+
+    assert done.returncode == 1
+    assert "is not in socket.allow_uids" in done.stderr
+
+
+def test_what_is_no_socket_is_no_relay(short_dir: Path) -> None:
+    place = short_dir / "plain"
+    place.touch()
+
+    assert relay_command("send", "--socket", place).returncode == 3
+    assert relay_command("send", "--socket", place / "x").returncode == 1
 
 
 def test_a_broken_gzip_file_is_named(short_dir: Path) -> None:

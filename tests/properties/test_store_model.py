@@ -36,6 +36,7 @@ from leanbase_relay.store.store import (
 
 PROJECTS = ("default", "shop")
 NO_LIMIT = 1 << 40
+LINE = b"{}"
 NOW_MS = 1_800_000_000_000
 
 Change = tuple[str, str, int, int]
@@ -43,8 +44,7 @@ Change = tuple[str, str, int, int]
 
 CHANGES = st.tuples(
     st.sampled_from(
-        ["append", "ack", "drop_oldest", "bury", "append", "ack", "drop_oldest"]
-        + ["refuse", "trim", "progress", "forget"]
+        ["append", "ack", "bury", "drop_oldest", "refuse", "trim", "progress", "forget"]
     ),
     st.sampled_from(PROJECTS),
     st.integers(0, 3),
@@ -123,21 +123,31 @@ class StoreModel(RuleBasedStateMachine):
     def begin_with_an_event(self, change: Change) -> None:
         self.commit([("append", *change[1:])])
 
-    @rule(changes=st.lists(CHANGES, min_size=1, max_size=4))
+    @rule(changes=st.lists(CHANGES, min_size=1, max_size=6))
     def commit(self, changes: list[Change]) -> None:
         with self.store.transaction():
             self.apply(changes)
 
-    @rule(changes=st.lists(CHANGES, min_size=1, max_size=4))
-    def deliver_next(self, changes: list[Change]) -> None:
-        """What a lane does: everything up to an event of the backlog."""
-        for _, project, which, _ in changes:
-            backlog = self.model.backlog(project)
-            if backlog:
-                chunk, done = backlog[min(which, len(backlog) - 1)].position
-                self.ack(project, self.normal(Position(chunk, done + 1)))
+    @rule(
+        project=st.sampled_from(PROJECTS),
+        which=st.integers(0, 3),
+        dropped_bytes=st.integers(0, 40),
+        door=st.sampled_from(["ack", "bury"]),
+    )
+    def deliver(self, project: str, which: int, dropped_bytes: int, door: str) -> None:
+        """What a lane does; chunks may be dropped while its request is in flight."""
+        backlog = self.model.backlog(project)
+        if not backlog:
+            return
+        chunk, done = backlog[which % len(backlog)].position
+        upto = self.normal(Position(chunk, done + 1))
+        if dropped_bytes:
+            with self.store.transaction():
+                self.drop_oldest(dropped_bytes)
+        with self.store.transaction():
+            self.leave(door, project, upto)
 
-    @rule(changes=st.lists(CHANGES, min_size=1, max_size=4))
+    @rule(changes=st.lists(CHANGES, min_size=1, max_size=6))
     def take_back(self, changes: list[Change]) -> None:
         before = copy.deepcopy(self.model)
         with suppress(ZeroDivisionError), self.store.transaction():
@@ -146,7 +156,7 @@ class StoreModel(RuleBasedStateMachine):
         self.model = before
 
     @rule(
-        changes=st.lists(CHANGES, min_size=1, max_size=4),
+        changes=st.lists(CHANGES, min_size=1, max_size=6),
         committed=st.booleans(),
         folded=st.booleans(),
     )
@@ -215,25 +225,33 @@ class StoreModel(RuleBasedStateMachine):
             self.model.events.append(Event(project, Position(chunk, number), text))
 
     def do_ack(self, project: str, which: int, much: int) -> None:
-        upto = self.known(project, which, much)
-        self.store.ack(project, upto)
-        self.model.leave(project, upto, "delivered")
+        self.leave("ack", project, self.known(project, which, much))
 
     def do_bury(self, project: str, which: int, much: int) -> None:
-        upto = self.known(project, which, much)
-        letter = DeadLetter("upstream", project, "answered 400", "store", b"x" * much)
+        self.leave("bury", project, self.known(project, which, much))
+
+    def leave(self, door: str, project: str, upto: Position) -> None:
+        if door == "ack":
+            self.store.ack(project, upto)
+            self.model.leave(project, upto, "delivered")
+            return
+        letter = DeadLetter("upstream", project, "answered 400", "store", LINE)
         self.store.bury(project, upto, letter, now_ms=NOW_MS)
         if self.model.leave(project, upto, "dead"):
-            self.model.letters.append((project, much + LETTER_OVERHEAD_BYTES))
+            self.model.letters.append((project, len(LINE) + LETTER_OVERHEAD_BYTES))
 
     def do_refuse(self, project: str, _: int, much: int) -> None:
-        letter = DeadLetter("intake", project, "no JSON", "socket", b"x" * much)
-        self.store.refuse(letter, now_ms=NOW_MS)
-        self.model.letters.append((project, much + LETTER_OVERHEAD_BYTES))
-        self.model.refused[project] += 1
+        letter = DeadLetter("intake", project, "no JSON", "socket", LINE)
+        for _ in range(much):
+            self.store.refuse(letter, now_ms=NOW_MS)
+            self.model.letters.append((project, len(LINE) + LETTER_OVERHEAD_BYTES))
+            self.model.refused[project] += 1
 
     def do_drop_oldest(self, _: str, __: int, much: int) -> None:
-        dropped = self.store.drop_oldest(much * 10)
+        self.drop_oldest(much * 10)
+
+    def drop_oldest(self, size: int) -> None:
+        dropped = self.store.drop_oldest(size)
 
         left = {c for (c,) in self.store._conn.execute("select id from chunk")}
         gone = [
@@ -265,11 +283,6 @@ class StoreModel(RuleBasedStateMachine):
     def do_forget(self, _: str, which: int, __: int) -> None:
         self.store.forget(FileId(1, which))
         self.model.progress.pop(FileId(1, which), None)
-
-    def ack(self, project: str, upto: Position) -> None:
-        with self.store.transaction():
-            self.store.ack(project, upto)
-        self.model.leave(project, upto, "delivered")
 
     def known(self, project: str, which: int, much: int) -> Position:
         """A position that a lane may have come to, now or long ago."""
@@ -356,7 +369,7 @@ def run(model: type[StoreModel], examples: int, steps: int) -> None:
 
 
 def test_the_store_agrees_with_a_list_of_events(model: type[StoreModel]) -> None:
-    run(model, examples=50, steps=12)
+    run(model, examples=60, steps=15)
 
 
 @pytest.mark.slow

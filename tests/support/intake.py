@@ -162,6 +162,23 @@ class RunningIntake:
     def let_go(self) -> None:
         self.store.may_commit.set()
 
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """The loop does nothing meanwhile; afterwards, first what the writer told."""
+        frozen, thawed = threading.Event(), threading.Event()
+
+        def freeze() -> None:
+            frozen.set()
+            thawed.wait(PATIENCE_SECONDS)
+
+        self._loop.call_soon_threadsafe(freeze)
+        assert frozen.wait(PATIENCE_SECONDS)
+        try:
+            yield
+        finally:
+            self.writer.apply(lambda _: None).wait()
+            thawed.set()
+
     def in_loop(self, look: Callable[[], Any]) -> Any:
         """What a look at the intake says, taken in its own thread."""
 
@@ -212,7 +229,11 @@ class Client:
     def __init__(self, path: Path) -> None:
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.socket.settimeout(PATIENCE_SECONDS)
-        self.socket.connect(str(path))
+        try:
+            self.socket.connect(str(path))
+        except OSError:
+            self.socket.close()
+            raise
         self._replies = self.socket.makefile("rb")
 
     def __enter__(self) -> Self:

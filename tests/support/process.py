@@ -20,6 +20,8 @@ COMMAND = Path(sys.executable).with_name("leanbase-relay")
 NOBODY = "http://127.0.0.1:9"  # nothing listens on the port `discard`
 WITHIN_SECONDS = 20
 
+_ELSEWHERE = {"JOURNAL_STREAM", "NOTIFY_SOCKET", "NO_COLOR", "COLUMNS", "LINES"}
+
 Settings = Mapping[str, Mapping[str, Any]]
 
 
@@ -33,7 +35,7 @@ def relay_command(
         capture_output=True,
         check=False,
         timeout=WITHIN_SECONDS,
-        env=_environ(environ),
+        env=environment(environ),
     )
     return subprocess.CompletedProcess(
         done.args, done.returncode, done.stdout.decode(), done.stderr.decode()
@@ -104,7 +106,7 @@ class RelayProcess:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env=_environ(environ),
+                env=environment(environ),
             )
 
     @property
@@ -164,11 +166,11 @@ class RelayProcess:
             return False
 
 
-def _environ(extra: Mapping[str, str]) -> dict[str, str]:
-    """Ours, without what would lead the command elsewhere."""
+def environment(extra: Mapping[str, str]) -> dict[str, str]:
+    """Ours, without what would make the command differ."""
     kept = {
         name: value
         for name, value in os.environ.items()
-        if not name.startswith("LEANBASE_") and name != "JOURNAL_STREAM"
+        if not name.startswith("LEANBASE_") and name not in _ELSEWHERE
     }
-    return {**kept, "COLUMNS": "80", **extra}
+    return {**kept, **extra}

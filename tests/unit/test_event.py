@@ -252,6 +252,14 @@ class TestDeadLetter:
 
         assert (letter.event, letter.distinct_id, letter.uuid) == (None, None, None)
 
+    @pytest.mark.parametrize("text", [b'"\xff"', b"5", b"null"])
+    def test_it_leaves_out_a_name_that_cannot_be_read(self, text: bytes) -> None:
+        """A distinct_id that was not UTF-8 once brought the whole relay down."""
+        line = b'{"event":"e","uuid":"foo","distinct_id":%b}' % text
+        letter = Refusal(1, "not valid UTF-8", line, "default").dead_letter("socket")
+
+        assert (letter.event, letter.distinct_id, letter.uuid) == ("e", None, "foo")
+
     def test_the_line_is_cut_to_the_limit(self) -> None:
         (refusal,) = judged(b"x" * (MAX_BYTES + 5)).refusals
 

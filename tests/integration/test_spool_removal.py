@@ -1,0 +1,229 @@
+"""The end of a spool file: its removal, late lines, and starts after kills."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from leanbase_relay.intake.spool_removal import MAX_REMOVED
+from leanbase_relay.intake.spool_taking import MAX_IN_FLIGHT
+from tests.support.spool import (
+    Hold,
+    SpoolHouse,
+    file_id,
+    line,
+    lines,
+    open_removed,
+)
+
+# After the removal.
+
+
+def test_what_is_written_to_a_removed_file_is_taken_as_long_as_it_is_open(
+    house: SpoolHouse,
+) -> None:
+    """A writer that found the file by its name in the instant before the removal."""
+    house.put("a.jsonl", line(0))
+    house.spool.step()
+    assert house.names() == []
+
+    with open_removed(house) as writer:
+        writer.write(line(1) + line(2)[:30])
+        house.spool.step()
+        assert house.numbers() == [0, 1]
+
+        house.wait(1e6)
+        writer.write(line(2)[30:] + line(3)[:-1])
+        house.spool.step()
+        assert house.numbers() == [0, 1, 2]
+
+    house.spool.step()
+    assert house.numbers() == [0, 1, 2, 3]
+    assert house.progress() == []
+    assert len(house.spool._removal._removed) == 0
+
+
+def test_late_lines_wait_while_the_store_is_full(house: SpoolHouse) -> None:
+    house.put("a.jsonl", line(0))
+    house.spool.step()
+    with open_removed(house) as writer:
+        writer.write(line(1))
+
+    house.set_max_store_bytes(0)
+    house.spool.step()
+    house.set_max_store_bytes(1 << 30)
+    house.spool.step()
+
+    assert house.numbers() == [0, 1]
+
+
+def test_removed_files_are_kept_open_only_so_many(house: SpoolHouse) -> None:
+    for number in range(MAX_REMOVED + 50):
+        house.put(f"{number:03}.jsonl", line(number))
+
+    house.spool.step()
+    assert (
+        MAX_REMOVED <= len(house.spool._removal._removed) <= MAX_REMOVED + MAX_IN_FLIGHT
+    )
+
+    house.spool.step()
+    assert len(house.spool._removal._removed) == 0
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root has other users' files")
+def test_without_leases_a_removed_file_is_read_for_the_late_grace(
+    short_dir: Path,
+) -> None:
+    """1. Not before it has settled. 2. Removed, and said. 3. Late lines. 4. Let go."""
+    short_dir.chmod(0o755)
+    with SpoolHouse(short_dir) as house:
+        house.path.chmod(0o777)
+        path = house.put("a.jsonl", line(0))
+        path.chmod(0o644)
+        writer = path.open("ab", buffering=0)
+        try:
+            os.seteuid(65534)
+            house.spool.step()
+            assert house.numbers() == [0]
+            assert house.names() == ["a.jsonl"]
+            assert "cannot know whether a.jsonl is still written" in house.problems()
+
+            house.wait(10)
+            house.spool.step()
+            assert house.names() == []
+
+            writer.write(line(1))
+            house.wait(599)
+            house.spool.step()
+            assert house.numbers() == [0, 1]
+
+            writer.write(line(2)[:-1])
+            house.wait(1)
+            house.spool.step()
+            assert house.numbers() == [0, 1, 2]
+            assert len(house.spool._removal._removed) == 0
+        finally:
+            os.seteuid(0)
+            writer.close()
+
+
+def test_a_stop_takes_a_last_look_at_removed_files(house: SpoolHouse) -> None:
+    house.put("a.jsonl", line(0))
+    house.spool.step()
+    with open_removed(house) as writer:
+        writer.write(line(1))
+
+    house.clock.stop()
+    house.spool.close()
+
+    assert house.numbers() == [0, 1]
+
+
+# Starts after kills.
+
+
+def test_a_finished_file_that_a_kill_left_is_only_removed(
+    house: SpoolHouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house.put("a.jsonl", lines(range(3)))
+    monkeypatch.setattr(house.spool._taker, "_on_finished", lambda _: None)
+    house.spool.step()
+    assert house.progress()[0].finished_ctime_ns is not None
+
+    house.restart()
+    house.spool.step()
+
+    assert house.numbers() == [0, 1, 2]
+    assert house.names() == []
+    assert house.progress() == []
+
+
+def test_a_new_file_under_a_reused_inode_is_taken_from_its_beginning(
+    house: SpoolHouse,
+) -> None:
+    """A kill left progress of a removed file; the new one has even its content."""
+    path = house.put("a.jsonl", lines(range(3)))
+    house.spool._forgotten = _Forgetful()
+    house.spool.step()
+    (stale,) = house.progress()
+    assert house.names() == []
+
+    path = house.put("b.jsonl", lines(range(3)))
+    house.restart()
+    house.spool._progress = {file_id(path): stale}
+    house.spool.step()
+
+    assert house.numbers() == [0, 1, 2] * 2
+    assert house.names() == []
+
+
+class _Forgetful(set):  # type: ignore[type-arg]
+    def add(self, _: object) -> None:
+        pass
+
+
+def test_progress_of_another_content_is_not_believed(
+    house: SpoolHouse, hold: Hold
+) -> None:
+    old = house.put("a.jsonl", lines(range(3)))
+    holder = hold(old)
+    house.spool.step()
+    (stale,) = house.progress()
+    holder.release()
+    old.unlink()
+
+    new = house.put("b.jsonl", lines(range(5, 10)))
+    house.restart()
+    house.spool._progress = {file_id(new): stale}
+    house.spool.step()
+
+    assert house.numbers() == [0, 1, 2, 5, 6, 7, 8, 9]
+
+
+def test_progress_of_files_that_others_removed_is_forgotten(
+    house: SpoolHouse, hold: Hold
+) -> None:
+    path = house.put("a.jsonl", line(0))
+    holder = hold(path)
+    house.spool.step()
+    assert len(house.progress()) == 1
+
+    path.unlink()
+    holder.release()
+    house.spool.step()
+
+    assert house.progress() == []
+
+
+def test_progress_survives_a_time_under_a_hidden_name(
+    house: SpoolHouse, hold: Hold
+) -> None:
+    path = house.put("a.jsonl", line(0))
+    holder = hold(path)
+    house.spool.step()
+    hidden = path.rename(house.path / ".a.jsonl")
+    house.spool.step()
+
+    hidden.rename(path)
+    holder.release()
+    house.spool.step()
+
+    assert house.numbers() == [0]
+
+
+def test_progress_survives_a_time_without_the_directory(
+    house: SpoolHouse, hold: Hold
+) -> None:
+    holder = hold(house.put("a.jsonl", line(0)))
+    house.spool.step()
+    away = house.path.rename(house.path.with_name("away"))
+    house.path.write_bytes(b"")
+    house.spool.step()
+    assert "cannot be served" in house.problems()
+
+    house.path.unlink()
+    away.rename(house.path)
+    holder.release()
+    house.spool.step()
+
+    assert house.numbers() == [0]
