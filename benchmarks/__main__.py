@@ -4,6 +4,7 @@ import json
 import statistics
 import sys
 import tempfile
+import time
 from collections import defaultdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,7 +14,17 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import end_to_end, events, idle, machine, many, single, spool, stored
+from benchmarks import (
+    end_to_end,
+    events,
+    idle,
+    machine,
+    many,
+    process,
+    single,
+    spool,
+    stored,
+)
 from benchmarks.child import ChildFailed
 from benchmarks.question import Figure, Question, Sample, Setting
 
@@ -25,6 +36,7 @@ RESULTS = Path(__file__).with_name("results")
 
 _EVENTS, _QUICK_EVENTS = 500_000, 50_000
 _WIDTH = 140
+_CALM_ENOUGH = 0.2
 _ROUNDS, _QUICK_ROUNDS = 3, 1
 
 
@@ -107,8 +119,20 @@ def _ask(
     for number in range(1, rounds + 1):
         for question in questions:
             print(f"round {number} of {rounds}: {question.name}", file=sys.stderr)
-            samples[question.name].append(question.ask(setting))
+            samples[question.name].append(_asked(question, setting))
     return samples
+
+
+def _asked(question: Question, setting: Setting) -> Sample:
+    """One round, with a word about what else the machine was busy with."""
+    started = time.monotonic()
+    busy, own = process.busy_seconds(), process.own_seconds()
+    sample = question.ask(setting)
+    busy, own = process.busy_seconds() - busy, process.own_seconds() - own
+    others = max(busy - own, 0.0) / (time.monotonic() - started)
+    if others > _CALM_ENOUGH:
+        print(f"  others took {others:.1f} processors meanwhile", file=sys.stderr)
+    return {**sample, "others_cpu_share": others}
 
 
 def _result(

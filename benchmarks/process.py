@@ -37,16 +37,33 @@ def look(pid: int) -> Usage:
     )
     # The name in parentheses may hold spaces; the fields after it do not.
     fields = (place / "stat").read_text().rpartition(")")[2].split()
-    threads = [
-        (thread / "schedstat").read_text().split()
-        for thread in (place / "task").iterdir()
-    ]
     return Usage(
         rss_mb=_bytes(sizes["VmRSS"]) / _MB,
         rss_max_mb=_bytes(sizes["VmHWM"]) / _MB,
         cpu_seconds=(int(fields[11]) + int(fields[12])) * _TICK_SECONDS,
-        fine_cpu_seconds=sum(int(time) for time, *_ in threads) / 1e9,
+        fine_cpu_seconds=sum(map(_thread_seconds, (place / "task").iterdir())),
     )
+
+
+def busy_seconds() -> float:
+    """Processor time that the whole machine has spent since it started, not idling."""
+    user, nice, system, _, _, *interrupts = (
+        int(ticks) for ticks in Path("/proc/stat").read_text().split(maxsplit=9)[1:8]
+    )
+    return (user + nice + system + sum(interrupts)) * _TICK_SECONDS
+
+
+def own_seconds() -> float:
+    """Processor time of this process and of its children that have ended."""
+    times = os.times()
+    return sum(times[:4])
+
+
+def _thread_seconds(thread: Path) -> float:
+    try:
+        return int((thread / "schedstat").read_text().split(maxsplit=1)[0]) / 1e9
+    except (FileNotFoundError, ProcessLookupError):
+        return 0.0  # it ended meanwhile
 
 
 def _bytes(text: str) -> int:

@@ -106,6 +106,7 @@ def started(place: Path, *, upstream: str = NOBODY) -> Iterator[Relay]:
     """A daemon on an empty directory, for the length of a block."""
     config = place / "config.yaml"
     config.write_text(_CONFIG.format(upstream=upstream, place=place))
+    (place / "spool").mkdir()
     command = (COMMAND, "run", "--config", config)
     with running(command, log=place / "relay.log") as child:
         relay = Relay(child, place)

@@ -3,17 +3,30 @@
 import errno
 import json
 import os
+import shutil
 import signal
 import sys
-from collections.abc import Callable
+import textwrap
+import threading
+import unicodedata
+from collections import Counter
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from pathlib import Path
 
 import click
 
+from leanbase_relay.cli.words import count, plain, size
+from leanbase_relay.clock import SystemClock
 from leanbase_relay.sink import Counts, Request, Row, Sink
 
 SHOWN_EVENTS = 10
+SHOWN_REQUESTS = 4  # in one second; those after them are summed up
+COLUMNS = 80
+COLUMNS_ELSEWHERE = 120  # in files and pipes
 COLUMN_CHARACTERS = 32
+SHORTEST_CELLS = 8
+LOOK_SECONDS = 0.25
 INDENT = " " * 10
 ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -35,48 +48,199 @@ and in another
     help="0 takes any free one.",
 )
 @click.option("--host", default="127.0.0.1", show_default=True, help="Listen here.")
+@click.option(
+    "--script",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Misbehave as this YAML file says; see docs/sink.md.",
+)
+@click.option(
+    "--v1/--no-v1",
+    default=True,
+    help="Without protocol v1, as an older server: 404.",
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a request.")
-def sink(port: int, host: str, *, as_json: bool) -> None:
+def sink(port: int, host: str, script: Path | None, *, v1: bool, as_json: bool) -> None:
     """Stand in for Leanbase, as strict as the real one, and print what arrives.
 
     No account is needed and nothing leaves this machine. Ctrl-C ends it with a
     summary.
     """
-    # Blocked before any thread exists, so that the signals wait for `sigwait` below.
+    # Blocked before any thread exists, so that the signals wait for `sigtimedwait`.
     signal.pthread_sigmask(signal.SIG_BLOCK, ENDING_SIGNALS)
-    show = _printer(describe_json if as_json else describe)
-    stand_in = Sink(port, host=host, on_request=show, keep="counts")
+    display = _display(as_json=as_json)
+    stand_in = _stand_in(port, host, script, v1=v1, on_request=display.show)
     try:
         stand_in.start()
     except OSError as error:
         raise click.ClickException(no_port(error, host, port)) from error
     try:
-        click.echo(welcome(stand_in.url), err=as_json)
-        signal.sigwait(ENDING_SIGNALS)
+        click.echo(welcome(stand_in.url, script), err=as_json)
+        clock = SystemClock()
+        while signal.sigtimedwait(ENDING_SIGNALS, LOOK_SECONDS) is None:
+            display.turn_to(clock.wall())
     finally:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING_SIGNALS)
         stand_in.stop()
+    display.flush()
     click.echo(summary(stand_in.counts), err=as_json)
 
 
-def _printer(words: Callable[[Request], str]) -> Callable[[Request], None]:
-    """Prints each request; ends the command once nobody reads it any more."""
+def _stand_in(
+    port: int,
+    host: str,
+    script: Path | None,
+    *,
+    v1: bool,
+    on_request: Callable[[Request], None],
+) -> Sink:
+    if script is None:
+        return Sink(port, host=host, v1=v1, on_request=on_request, keep="counts")
+    from leanbase_relay.sink.script_file import load
 
-    def show(request: Request) -> None:
-        try:
-            click.echo(words(request))
-        except BrokenPipeError:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            os.kill(os.getpid(), signal.SIGTERM)
+    file = load(script)
+    return Sink(
+        port,
+        host=host,
+        v1=v1,
+        script=file.script,
+        refuses=file.refuses,
+        on_request=on_request,
+        keep="counts",
+    )
 
-    return show
+
+def _display(*, as_json: bool) -> "Display":
+    if as_json:
+        return Display(_say, describe_json)
+    if not sys.stdout.isatty():
+        return Display(_say, lambda request: describe(request, COLUMNS_ELSEWHERE))
+    return Display(
+        _say,
+        lambda request: describe(request, shutil.get_terminal_size().columns),
+        pace=SHOWN_REQUESTS,
+    )
 
 
-def welcome(url: str) -> str:
+def _say(text: str) -> None:
+    """Print; end the command once nobody reads it any more."""
+    try:
+        click.echo(text)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+class Display:
+    """Shows requests as they come, and no more of them than can be read.
+
+    Args:
+        say: prints.
+        words: describes one request.
+        pace: how many requests of one second are described; the others are summed up
+            in a line. Once this goes on, all are but one that went wrong. None: none.
+    """
+
+    def __init__(
+        self,
+        say: Callable[[str], None],
+        words: Callable[[Request], str],
+        *,
+        pace: int | None = None,
+    ) -> None:
+        self._say = say
+        self._words = words
+        self._pace = pace
+        self._lock = threading.Lock()  # requests come from the sink's threads
+        self._second = 0
+        self._shown = 0
+        self._rest = Sum()
+        self._goes_on = False
+
+    def show(self, request: Request) -> None:
+        """Describe a request, or keep it for the sum of its second."""
+        with self._lock:
+            self._turn_to(int(request.at))
+            if self._is_described(request):
+                self._shown += 1
+                self._say(self._words(request))
+            else:
+                self._rest.add(request, self._words(request))
+
+    def turn_to(self, now: float) -> None:
+        """Sum up a second that is over."""
+        with self._lock:
+            self._turn_to(int(now))
+
+    def flush(self) -> None:
+        """Sum up what was kept."""
+        with self._lock:
+            self._sum_up()
+
+    def _turn_to(self, second: int) -> None:
+        if second == self._second:
+            return
+        is_next = second == self._second + 1
+        self._goes_on = self._sum_up() and is_next
+        self._second, self._shown = second, 0
+
+    def _is_described(self, request: Request) -> bool:
+        if self._pace is None:
+            return True
+        if self._goes_on:
+            return self._shown == 0 and (request.status or 500) >= 300
+        return self._shown < self._pace
+
+    def _sum_up(self) -> bool:
+        """True if there was more than can be described."""
+        rest, self._rest = self._rest, Sum()
+        if rest.requests + self._shown <= (self._pace or 0):
+            for words in rest.described:
+                self._say(words)
+            return False
+        if rest.requests:
+            self._say(rest.line(more=self._shown > 0))
+        return rest.requests > 0
+
+
+class Sum:
+    """What several requests of one second come to; keeps none of them."""
+
+    def __init__(self) -> None:
+        self.requests = 0
+        self.described: list[str] = []  # the first, should they be all
+        self._at = ""
+        self._stored = 0
+        self._statuses: Counter[str] = Counter()
+        self._results: Counter[str] = Counter()
+
+    def add(self, request: Request, words: str) -> None:
+        """Count a request."""
+        if self.requests < SHOWN_REQUESTS:
+            self.described.append(words)
+        self.requests += 1
+        self._at = self._at or _clock_time(request)
+        self._stored += len(request.rows)
+        self._statuses[_status(request)] += 1
+        self._results.update(request.results)
+
+    def line(self, *, more: bool) -> str:
+        """Status by status, and below it what protocol v1 remarked."""
+        statuses = ", ".join(f"{n:,}x {status}" for status, n in self._statuses.items())
+        noun = "more request" if more else "request"
+        sums = f"{count(self.requests, noun)}, {count(self._stored, 'event')} stored"
+        lines = [f"{self._at}  {sums}  {statuses}"]
+        if remarks := _remarks(self._results):
+            lines += _wrapped(remarks, "yellow", COLUMNS)
+        return "\n".join(lines)
+
+
+def welcome(url: str, script: Path | None = None) -> str:
     """The address, and the line that points a relay or an SDK at it."""
+    follows = f"It misbehaves as {script} says.\n" if script else ""
     return (
         f"{click.style(url, bold=True)} takes events as Leanbase would. "
-        "Ctrl-C ends it.\n\n"
+        f"Ctrl-C ends it.\n{follows}\n"
         f"  for a relay   upstream: {{url: {url}}}\n"
         f'  for an SDK    Posthog("phc_try", host="{url}")\n'
     )
@@ -94,16 +258,16 @@ def no_port(error: OSError, host: str, port: int) -> str:
     return f"cannot listen on {host} port {port}: {error.strerror or error}"
 
 
-def describe(request: Request) -> str:
+def describe(request: Request, columns: int = COLUMNS) -> str:
     """One line for the request, one for each of its first events."""
-    at = datetime.fromtimestamp(request.at, UTC).astimezone()
-    place = f"{request.method} {_plain(request.path)}"
-    amount = f"{_count(request.event_count, 'event')}, {_size(request)}"
-    lines = [f"{at:%H:%M:%S}  {_status(request)}  {place}  {amount}"]
+    lines = [_head(request, columns)]
     if request.reason:
         hint = f"  ({request.hint})" if request.hint else ""
-        lines.append(INDENT + click.style(_plain(request.reason + hint), fg="red"))
-    lines += _event_lines(request.rows[:SHOWN_EVENTS])
+        colour = "red" if (request.status or 500) >= 300 else "yellow"
+        lines += _wrapped(request.reason + hint, colour, columns)
+    if remarks := _remarks(request.results):
+        lines += _wrapped(remarks, "yellow", columns)
+    lines += _event_lines(request, request.rows[:SHOWN_EVENTS], columns)
     if (more := len(request.rows) - SHOWN_EVENTS) > 0:
         lines.append(click.style(f"{INDENT}… and {more:,} more", dim=True))
     return "\n".join(lines)
@@ -123,6 +287,7 @@ def describe_json(request: Request) -> str:
             "decoded_bytes": request.decoded_bytes,
             "event_count": request.event_count,
             "stored": len(request.rows),
+            "results": dict(request.results),
             "events": request.events,
         }
     )
@@ -132,30 +297,60 @@ def summary(counts: Counts) -> str:
     """Everything that came, in one line."""
     refused = f" ({counts.refused_requests:,} refused)" * bool(counts.refused_requests)
     return (
-        f"\n{_count(counts.requests, 'request')}{refused}, "
-        f"{_count(counts.events, 'event')} stored: "
-        f"{_count(counts.rows, 'distinct row')}, "
-        f"{_count(counts.duplicates, 'duplicate')}"
+        f"\n{count(counts.requests, 'request')}{refused}, "
+        f"{count(counts.events, 'event')} stored: "
+        f"{count(counts.rows, 'distinct row')}, "
+        f"{count(counts.duplicates, 'duplicate')}"
     )
 
 
-def _event_lines(rows: tuple[Row, ...]) -> list[str]:
-    cells = [
-        (_cut(row.event), _cut(row.distinct_id), f"{row.uuid[:8]}…{row.uuid[-4:]}")
-        for row in rows
-    ]
-    name_width = max((len(name) for name, _, _ in cells), default=0)
-    id_width = max((len(distinct_id) for _, distinct_id, _ in cells), default=0)
+def _head(request: Request, columns: int) -> str:
+    place = f"{request.method} {plain(request.path)}"
+    amount = f"{count(request.event_count, 'event')}, {size(request.wire_bytes)}"
+    head = f"{_clock_time(request)}  {_status(request)}  {place}  {amount}"
+    if request.decoded_bytes in (0, request.wire_bytes):
+        return head
+    unpacked = f" ({size(request.decoded_bytes)} unpacked)"
+    fits = len(click.unstyle(head) + unpacked) <= columns
+    return head + unpacked if fits else head
+
+
+def _clock_time(request: Request) -> str:
+    at = datetime.fromtimestamp(request.at, UTC).astimezone()
+    return f"{at:%H:%M:%S}"
+
+
+def _remarks(results: Mapping[str, int]) -> str:
+    """What protocol v1 said of events, beyond ok."""
+    said = results.items()
+    return ", ".join(f"{number:,}x {words}" for words, number in said if words != "ok")
+
+
+def _wrapped(text: str, colour: str, columns: int) -> list[str]:
+    lines = textwrap.wrap(plain(text), max(columns - len(INDENT), COLUMN_CHARACTERS))
+    return [INDENT + click.style(line, fg=colour) for line in lines]
+
+
+def _event_lines(request: Request, rows: tuple[Row, ...], columns: int) -> list[str]:
+    ends = [f"{row.uuid[:8]}…{row.uuid[-4:]}  {_time(row, request)}" for row in rows]
+    room = columns - len(INDENT) - 2 * len("  ") - max(map(len, ends), default=0)
+    room = max(room, SHORTEST_CELLS)
+    names = [plain(row.event) for row in rows]
+    ids = [plain(row.distinct_id) for row in rows]
+    id_cells = min(_widest(ids), room // 2)
+    name_cells = min(_widest(names), room - id_cells)
     return [
-        f"{INDENT}{name:{name_width}}  {distinct_id:{id_width}}  {uuid}  "
-        f"{_time(row.timestamp)}"
-        for row, (name, distinct_id, uuid) in zip(rows, cells, strict=True)
+        f"{INDENT}{_fitted(name, name_cells)}  {_fitted(distinct_id, id_cells)}  {end}"
+        for name, distinct_id, end in zip(names, ids, ends, strict=True)
     ]
 
 
-def _time(stamp: datetime) -> str:
-    text = stamp.replace(tzinfo=None).isoformat(sep=" ", timespec="milliseconds")
-    return f"{text}Z"
+def _time(row: Row, request: Request) -> str:
+    """At which time the event was stored; with its day if that is another one."""
+    stamp = row.timestamp.replace(tzinfo=None)
+    if stamp.date() == datetime.fromtimestamp(request.at, UTC).date():
+        return f"{stamp.time().isoformat(timespec='milliseconds')}Z"
+    return f"{stamp.isoformat(sep=' ', timespec='seconds')}Z"
 
 
 def _status(request: Request) -> str:
@@ -165,23 +360,27 @@ def _status(request: Request) -> str:
     return click.style(str(request.status), fg=colour)
 
 
-def _size(request: Request) -> str:
-    wire, decoded = request.wire_bytes, request.decoded_bytes
-    unpacked = f" ({decoded:,} unpacked)" if decoded not in (0, wire) else ""
-    return f"{_count(wire, 'byte')}{unpacked}"
+def _widest(texts: list[str]) -> int:
+    return min(max(map(_cells, texts), default=0), COLUMN_CHARACTERS)
 
 
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}" + "s" * (number != 1)
+def _fitted(text: str, cells: int) -> str:
+    """The text in exactly so many cells of a terminal."""
+    if _cells(text) > cells:
+        text = text[:cells]
+        while _cells(text) > cells - 1:
+            text = text[:-1]
+        text += "…"
+    return text + " " * (cells - _cells(text))
 
 
-def _cut(text: str) -> str:
-    text = _plain(text)
-    if len(text) <= COLUMN_CHARACTERS:
-        return text
-    return text[: COLUMN_CHARACTERS - 1] + "…"
-
-
-def _plain(text: str) -> str:
-    """Without what a terminal might obey: the text comes from strangers."""
-    return "".join(char if char.isprintable() else "\ufffd" for char in text)
+def _cells(text: str) -> int:
+    """How wide a terminal shows it: CJK and emoji take two cells, accents none."""
+    if text.isascii():
+        return len(text)
+    return sum(
+        0
+        if unicodedata.combining(char)
+        else 1 + (unicodedata.east_asian_width(char) in "WF")
+        for char in text
+    )

@@ -13,6 +13,7 @@ from leanbase_relay.clock import Clock
 from leanbase_relay.errors import Stopping, StoreError
 from leanbase_relay.forward.backoff import retrying
 from leanbase_relay.forward.batch import Batch, DamagedChunk, build
+from leanbase_relay.forward.letter import of_chunk, of_event
 from leanbase_relay.forward.upstream import Upstream
 from leanbase_relay.forward.verdict import Judgement, Verdict, judge
 from leanbase_relay.store.deposit import DeadLetter
@@ -184,6 +185,8 @@ class Lane:
             return _FOREVER_SECONDS
         waited = self._clock.wall() - accepted_at_ms / 1000
         longest = self._settings.max_wait_seconds
+        if waited < -longest:
+            return 0.0  # the wall clock was set back: nobody knows how long it waited
         return longest - min(max(waited, 0.0), longest)
 
     # What.
@@ -343,7 +346,7 @@ class Lane:
         return True
 
     def _bury(self, batch: Batch, judgement: Judgement) -> None:
-        letter = _letter(self.project, batch, judgement)
+        letter = of_event(self.project, batch, judgement)
         log.warning(
             "event_buried project=%s status=%s reason=%s",
             self.project,
@@ -361,14 +364,7 @@ class Lane:
             chunk.events,
             damaged,
         )
-        letter = DeadLetter(
-            door="upstream",
-            project=self.project,
-            reason=f"damaged on disk, {chunk.events} events: {damaged}",
-            origin=f"store chunk={chunk.id}",
-            line=chunk.packed.data,
-            accepted_at_ms=chunk.accepted_at_ms,
-        )
+        letter = of_chunk(self.project, chunk, str(damaged))
         self._bury_upto(Position(chunk.id + 1, 0), letter)
 
     def _bury_upto(self, upto: Position, letter: DeadLetter) -> None:
@@ -392,29 +388,3 @@ class Lane:
                 pass
             if self._clock.wait(_ACK_AGAIN_SECONDS, self._nudge):
                 raise Stopping("the relay is stopping")
-
-
-def _letter(project: str, batch: Batch, judgement: Judgement) -> DeadLetter:
-    line = batch.event_bytes
-    return DeadLetter(
-        door="upstream",
-        project=project,
-        reason=judgement.reason,
-        origin=f"store chunk={batch.pieces[0].chunk}",
-        line=line,
-        status=judgement.status,
-        accepted_at_ms=batch.accepted_at_ms,
-        **_names(line),
-    )
-
-
-def _names(line: bytes) -> dict[str, str]:
-    """What a dead letter is found by, where that can be read."""
-    import msgspec
-
-    try:
-        members = msgspec.json.decode(line)
-    except (msgspec.DecodeError, ValueError, RecursionError):
-        return {}  # an event that cannot be read can be buried all the same
-    names = ("event", "distinct_id", "uuid")
-    return {name: members[name] for name in names if type(members.get(name)) is str}

@@ -230,7 +230,7 @@ class _Event:
         """Find the id in its four places; it stands in `distinct_id` afterwards."""
         if "distinct_id" in self._members and "$distinct_id" in self._members:
             raise Refused("distinct_id: given beside $distinct_id; one is enough")
-        for name in ("distinct_id", "$distinct_id", "distinctId"):
+        for name in ("distinct_id", "$distinct_id"):
             value = self._members.get(name, b"null")
             if value != b"null":
                 break
@@ -243,14 +243,15 @@ class _Event:
         if name == "distinct_id" and is_text:
             return
         self._remove("$distinct_id")  # null, it would still be a second spelling
-        if name == "distinctId":
-            self._remove(name)
         self._put("distinct_id", value if is_text else _json(text))
 
     def _id_elsewhere(self) -> bytes:
-        """The id that stands in `properties`, or a random one where none is wanted."""
+        """The id in `properties`, or in PHP's spelling, or a random one if wished."""
         value = bytes(self._properties.distinct_id)
-        if value not in (b"", b"null"):
+        if value in (b"", b"null"):  # else upstream takes that one, and so do we
+            value = self._members.get("distinctId", b"null")
+            self._remove("distinctId")
+        if value != b"null":
             return value
         if bytes(self._properties.profile) in (b"false", b'"false"'):
             return _json(str(uuid.uuid4()))

@@ -77,14 +77,15 @@ class SocketIntake:
         self.buffer = memoryview(bytearray(MAX_READ_BYTES))
         self.waiting_bytes = 0
         self._connections: set[_Connection] = set()
+        self._paused: set[_Connection] = set()
         self._settled: deque[tuple[_Pending, StoreError | Stopping | None]] = deque()
-        self._woken = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._server: asyncio.Server | None = None
 
     async def start(self, sock: socket.socket) -> None:
         """Serve a listening socket."""
         self._loop = asyncio.get_running_loop()
+        self.writer.after_group(self._wake)
         self._server = await self._loop.create_unix_server(
             lambda: _Connection(self), sock=sock
         )
@@ -111,16 +112,22 @@ class SocketIntake:
 
     def left(self, connection: "_Connection") -> None:
         self._connections.discard(connection)
+        self._paused.discard(connection)
+
+    def paused(self, connection: "_Connection", *, paused: bool) -> None:
+        """Remember who is not read because too much is waiting."""
+        (self._paused.add if paused else self._paused.discard)(connection)
 
     def _on_settled(self, pending: _Pending, receipt: Receipt) -> None:
-        """In the writer's thread: hand over to the loop, waking it once for many."""
+        """In the writer's thread: lay it down for the loop."""
         self._settled.append((pending, receipt.error))
-        if not self._woken and self._loop is not None:
-            self._woken = True
+
+    def _wake(self) -> None:
+        """In the writer's thread, after a group: wake the loop once for all of it."""
+        if self._settled and self._loop is not None and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._take_settled)
 
     def _take_settled(self) -> None:
-        self._woken = False  # before looking, so that nothing is left lying
         touched: dict[_Connection, None] = {}
         while self._settled:
             pending, error = self._settled.popleft()
@@ -129,8 +136,8 @@ class SocketIntake:
             touched[pending.connection] = None
         for connection in touched:
             connection.reply()
-        if self.waiting_bytes < MAX_WAITING_BYTES_TOGETHER:
-            for connection in self._connections:
+        if self._paused and self.waiting_bytes < MAX_WAITING_BYTES_TOGETHER:
+            for connection in tuple(self._paused):
                 connection.read_on()
 
 
@@ -184,7 +191,10 @@ class _Connection(asyncio.BufferedProtocol):
     def eof_received(self) -> bool:
         """The producer is done; a last line without a newline counts."""
         self._end_of_lines()
-        self._close_if_done()
+        if self._lines:
+            self._news = True  # the last reply comes, whatever was said before
+        if not self._waiting:
+            self.reply()
         return True  # the transport stays open for the replies
 
     def pause_writing(self) -> None:
@@ -325,12 +335,14 @@ class _Connection(asyncio.BufferedProtocol):
         )
         if too_much and self._reading and not self._ended and self._transport:
             self._reading = False
+            self._intake.paused(self, paused=True)
             self._transport.pause_reading()
 
     def read_on(self) -> None:
         """Go on reading, if this connection was paused and may."""
         if not self._reading and self._waiting_bytes < MAX_WAITING_BYTES:
             self._reading = True
+            self._intake.paused(self, paused=False)
             if self._transport is not None and not self._ended:
                 self._transport.resume_reading()
 

@@ -14,8 +14,7 @@ ctime and is taken from its beginning.
 
 import logging
 from collections.abc import Iterable, Sequence
-from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,15 +37,15 @@ from leanbase_relay.intake.lease import Writers
 from leanbase_relay.intake.spool_directory import (
     Directory,
     Entry,
-    Listing,
     SpoolDirectory,
     open_file,
 )
-from leanbase_relay.intake.spool_file import SpoolFile, Trail
+from leanbase_relay.intake.spool_file import SpoolFile
 from leanbase_relay.intake.spool_problems import Problem, Problems, cause
+from leanbase_relay.intake.spool_progress import ProgressBook
 from leanbase_relay.intake.spool_removal import Removal
 from leanbase_relay.intake.spool_taking import Taker
-from leanbase_relay.store.deposit import Deposit, FileId, FileProgress
+from leanbase_relay.store.deposit import FileId, FileProgress
 from leanbase_relay.store.writer import Writer
 
 if TYPE_CHECKING:
@@ -62,8 +61,8 @@ _NEWS: list[type[FileSystemEvent]] = [
     FileMovedEvent,
     FileClosedEvent,
 ]
-_MAX_FORGOTTEN = 512
-_PAUSE_SECONDS = 0.05  # between scans: a burst of new files is one scan, not thirty
+_MAX_UNTOLD = 512
+_PAUSE_SECONDS = 0.05  # at least: a burst of new files is one scan, not thirty
 _TRY_TO_REMOVE_SECONDS = 60.0
 _HELD_SECONDS = 3600.0
 
@@ -105,7 +104,6 @@ class Spool:
             raise ValueError("spool.path is null: there is no spool to serve")
         self._path = config.path
         self._config = config
-        self._writer = writer
         self._clock = clock
         self._directory = SpoolDirectory(
             config.path, patterns=config.patterns, projects=projects
@@ -121,15 +119,13 @@ class Spool:
         self._removal = Removal(
             self._taker, clock, late_grace_seconds=config.late_grace_seconds
         )
-        self._progress = {known.file: known for known in progress}
-        self._trails: dict[FileId, Trail] = {}
-        self._forgotten: set[FileId] = set()
-        self._unfinished: set[FileId] = set()
+        self._book = ProgressBook(writer, progress)
         self._problems = Problems()
         self._waiting = 0
         self._ignored = 0
         self._news = clock.poke()
         self._pause = clock.poke()
+        self._store_refused = False
         self._watcher: _Watcher | None = None
 
     def run(self) -> None:
@@ -137,8 +133,10 @@ class Spool:
         self._watcher = _Watcher(self._news)
         try:
             while not self._clock.stopping:
+                started = self._clock.monotonic()
                 self.step()
-                if self._clock.wait(_PAUSE_SECONDS, self._pause):
+                took = self._clock.monotonic() - started
+                if self._clock.wait(self._rest_seconds(took), self._pause):
                     break
                 self._clock.wait(self._config.scan_interval_seconds, self._news)
         finally:
@@ -146,11 +144,13 @@ class Spool:
 
     def step(self) -> None:
         """One scan: take whatever is complete in every file, once."""
+        self._store_refused = False
         try:
             self._scan()
         except Stopping:
             return
         except StoreError as no:
+            self._store_refused = True
             self._problems.add(Problem.STORE, "store", str(no))
         self._problems.end_scan()
 
@@ -174,12 +174,11 @@ class Spool:
     # A scan.
 
     def _scan(self) -> None:
-        known = self._progress.keys() | self._trails.keys()
-        with self._directory.listed(self._problems, known) as listing:
+        with self._directory.listed(self._problems, self._book.files) as listing:
             self._waiting = listing.waiting
             self._ignored = self._problems.count(Problem.IGNORED)
             self._watch(listing.directories)
-            self._forget_gone(known, listing)
+            self._book.forget_gone(listing)
             try:
                 self._removal.look()  # at those of the last scan
                 for entry in listing.entries:
@@ -190,7 +189,7 @@ class Spool:
             except BaseException:
                 self._taker.see_through()
                 raise
-        self._tidy()
+        self._book.tell_store()
 
     def _watch(self, directories: Sequence[Directory]) -> None:
         if self._watcher is not None and directories:
@@ -198,38 +197,17 @@ class Spool:
             if trouble is not None:
                 self._problems.add(Problem.WATCHER, "watcher", trouble)
 
-    def _forget_gone(self, known: AbstractSet[FileId], listing: Listing) -> None:
-        """Forget the files that others removed.
-
-        But not those of a file system that is not mounted now, or of a project that
-        is not configured now: they may come back.
-        """
-        if not listing.complete:
-            return
-        devices = {directory.id.device for directory in listing.directories}
-        for file in known - listing.present:
-            self._trails.pop(file, None)
-            progress = self._progress.get(file)
-            if progress is None or file.device not in devices:
-                continue
-            if progress.name.partition("/")[0] not in listing.unserved:
-                del self._progress[file]
-                self._forgotten.add(file)
-
-    def _tidy(self) -> None:
-        """Bring the stored progress up to date where no events carry it along."""
-        self._taker.land_all()
-        for file in tuple(self._unfinished):
-            if file in self._progress:
-                self._writer.submit(Deposit(progress=self._progress[file])).wait()
-            self._unfinished.discard(file)
-        if self._forgotten:
-            self._writer.submit(Deposit(forget=tuple(self._forgotten))).wait()
-            self._forgotten.clear()
+    def _rest_seconds(self, scan_seconds: float) -> float:
+        """How long not even news begin the next scan."""
+        interval = self._config.scan_interval_seconds
+        if self._store_refused:
+            return interval
+        return min(max(_PAUSE_SECONDS, scan_seconds), interval)
 
     def _make_room(self) -> None:
-        if len(self._forgotten) >= _MAX_FORGOTTEN:
-            self._tidy()
+        if self._book.untold >= _MAX_UNTOLD:
+            self._taker.land_all()
+            self._book.tell_store()
         self._removal.let_go()
 
     # One file.
@@ -253,29 +231,23 @@ class Spool:
 
     def _serve(self, file: SpoolFile) -> bool:
         """Take what there is; whether it is at its end, and others close it."""
-        file.trail = self._follow(file)
+        now = self._clock.monotonic()
+        file.trail = self._book.trail(file.id, file.stamp, now=now)
         if file.gzip and not self._may_end(file, whole=True):
             return False  # while it is written it cannot be read
-        known = self._progress.get(file.id)
+        known = self._book.progress(file.id)
         if not self._taker.begin(file, known) and known is not None:
             self._start_over(file, known)
         if self._taker.take(file, lambda: self._may_end(file, whole=file.is_whole)):
             return True
         self._taker.land_all()
         if file.progress.finished_ctime_ns is not None:
-            self._unfinish(file)
+            self._book.note_unfinished(file)
         return False
-
-    def _follow(self, file: SpoolFile) -> Trail:
-        now = self._clock.monotonic()
-        trail = self._trails.setdefault(file.id, Trail(file.stamp, now))
-        if trail.stamp != file.stamp:
-            trail.stamp, trail.since = file.stamp, now
-        return trail
 
     def _start_over(self, file: SpoolFile, known: FileProgress) -> None:
         """What is known was of another file, or the file was cut short in place."""
-        del self._progress[file.id]
+        self._book.start_over(file.id)
         file.trail.refused = file.trail.blank = 0
         if file.stamp.size < known.offset and not file.gzip:
             log.warning("file_truncated name=%s size=%d", file.name, file.stamp.size)
@@ -314,8 +286,7 @@ class Spool:
 
     def _note_progress(self, file: SpoolFile) -> None:
         if not file.removed:
-            self._progress[file.id] = file.progress
-            self._forgotten.discard(file.id)
+            self._book.note(file)
 
     # Its end.
 
@@ -332,13 +303,11 @@ class Spool:
                 file.trail.blank,
             )
         if not self._remove(file):
-            self._unfinish(file)
+            self._book.note_unfinished(file)
             file.close()
             return
         self._waiting -= 1
-        self._trails.pop(file.id, None)
-        self._progress.pop(file.id, None)
-        self._forgotten.add(file.id)
+        self._book.forget(file.id)
 
     def _remove(self, file: SpoolFile) -> bool:
         try:
@@ -348,12 +317,6 @@ class Spool:
             file.trail.left_because = cause(error)
             self._problems.add(Problem.UNREMOVABLE, file.name, cause(error))
             return False
-
-    def _unfinish(self, file: SpoolFile) -> None:
-        """It stays and may grow, so it must be known by its content from now on."""
-        file.progress = replace(file.progress, finished_ctime_ns=None)
-        self._progress[file.id] = file.progress
-        self._unfinished.add(file.id)
 
 
 class _Watcher:

@@ -8,18 +8,35 @@ statuses and texts, stores under the same key, and misbehaves when a script says
         ...                                 # point a relay or an SDK at sink.url
         assert sink.wait_for(1, within_seconds=5)
 
-The way of a request: ``wire`` reads it, ``body`` unwraps it, ``strict_json`` parses
-it, ``envelope`` finds its events, ``judge`` decides about them, ``log`` keeps what
-came and what was stored. ``service`` is that order, ``server`` its threads.
+The way of a request: ``wire`` reads it, ``service`` finds who takes it.
 
-Not here: protocol v1 (404, as from a server without it), lz64 (refused with 400),
-quotas, TLS, and whatever ingestion does after the service said 200.
+- Protocol v0, ``v0``: ``body`` unwraps it (``inflate``, ``lz64``), ``strict_json``
+  parses it, ``envelope`` finds its events, ``judge`` decides about them.
+- Protocol v1, ``v1``: ``v1_context`` reads the headers, ``v1_batch`` decides about the
+  events, ``v1_results`` says so.
+- ``bend`` makes of an honest outcome what a ``fault`` wants; ``script`` says which
+  fault, ``script_file`` reads a script from YAML.
+- ``log`` keeps what came and what was stored; ``server`` has the threads.
+
+Not here: br and zstd on v1 (415), quotas, TLS, and whatever ingestion does after the
+service said 200.
 """
 
-from leanbase_relay.sink.judge import Row
+from leanbase_relay.sink.fault import Fault, Ruling
 from leanbase_relay.sink.limits import Limits
 from leanbase_relay.sink.log import Counts, Request
-from leanbase_relay.sink.script import Fault, Script
+from leanbase_relay.sink.row import Row
+from leanbase_relay.sink.script import Script, Step
 from leanbase_relay.sink.server import Sink
 
-__all__ = ["Counts", "Fault", "Limits", "Request", "Row", "Script", "Sink"]
+__all__ = [
+    "Counts",
+    "Fault",
+    "Limits",
+    "Request",
+    "Row",
+    "Ruling",
+    "Script",
+    "Sink",
+    "Step",
+]

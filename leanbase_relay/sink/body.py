@@ -1,4 +1,4 @@
-"""Unwraps a request: ``?data=``, form body, base64, gzip. Pure.
+"""Unwraps a request: ``?data=``, form body, base64, gzip, lz64. Pure.
 
 The order is the service's own and matters: a whole body of base64 is opened before
 a form is looked for, and on the legacy paths what comes out may be base64 again.
@@ -6,12 +6,13 @@ a form is looked for, and on the legacy paths what comes out may be base64 again
 
 import base64
 import binascii
-import zlib
 from collections.abc import Mapping
 from typing import Literal
 from urllib.parse import parse_qsl
 
+from leanbase_relay.sink.inflate import Damaged, TooMuch, inflate
 from leanbase_relay.sink.limits import Limits, Refusal
+from leanbase_relay.sink.lz64 import Broken, TooLong, decompress
 
 Compression = Literal["gzip", "lz64", "base64"]
 
@@ -27,7 +28,6 @@ _HINTS: Mapping[str, Compression] = {
     "b64": "base64",
 }
 _GZIP_MAGIC = b"\x1f\x8b\x08"
-_GZIP_WBITS = 31
 _FORM_STARTS = (b"data=", b"ver=", b"_=", b"ip=", b"compression=")
 _BASE64 = frozenset(
     b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/="
@@ -103,25 +103,34 @@ def _decompress(payload: bytes, hint: Compression | None, limits: Limits) -> byt
     if hint == "gzip" or payload.startswith(_GZIP_MAGIC):
         return _utf8(_gunzip(payload, limits.decompressed_bytes), "invalid gzip data")
     if hint == "lz64":
-        raise _undecodable("this stand-in does not know lz64")
+        return _unlz64(payload, limits.decompressed_bytes)
     return _utf8(payload, "invalid UTF8 in request payload")
 
 
 def _gunzip(payload: bytes, max_bytes: int) -> bytes:
-    stream = zlib.decompressobj(_GZIP_WBITS)
     try:
-        plain = stream.decompress(payload, max_bytes + 1)
-    except zlib.error:
+        return inflate(payload, "gzip", max_bytes=max_bytes)
+    except Damaged:
         raise _undecodable("invalid GZIP data") from None
-    if len(plain) > max_bytes:
-        raise Refusal(
-            413,
-            "maximum event size exceeded: "
-            f"Decompressed payload would exceed {max_bytes} bytes",
-        )
-    if not stream.eof:
-        raise _undecodable("invalid GZIP data")
-    return plain
+    except TooMuch:
+        raise _too_much(max_bytes) from None
+
+
+def _unlz64(payload: bytes, max_bytes: int) -> bytes:
+    try:
+        return decompress(payload.decode("ascii"), max_characters=max_bytes).encode()
+    except (UnicodeError, Broken):
+        raise _undecodable("invalid lz64 data") from None
+    except TooLong:
+        raise _too_much(max_bytes) from None
+
+
+def _too_much(max_bytes: int) -> Refusal:
+    return Refusal(
+        413,
+        "maximum event size exceeded: "
+        f"Decompressed payload would exceed {max_bytes} bytes",
+    )
 
 
 def _utf8(payload: bytes, complaint: str) -> bytes:

@@ -23,7 +23,7 @@ _NAMELESS = (
 )
 
 _HYPHENATED = r"[\da-fA-F]{8}(?:-[\da-fA-F]{4}){3}-[\da-fA-F]{12}"
-_UUID = re.compile(
+UUID_TEXT = re.compile(
     rf"[\da-fA-F]{{32}}|{_HYPHENATED}|\{{{_HYPHENATED}\}}|urn:uuid:{_HYPHENATED}",
     re.ASCII,
 )
@@ -94,6 +94,8 @@ def _events(values: list[Any], where: str) -> tuple[Event, ...]:
 
 
 def _event_complaint(value: Any) -> str:
+    if _is_plainly_right(value):
+        return ""
     if not isinstance(value, dict):
         return "not an object"
     if not isinstance(value.get("event"), str):
@@ -103,24 +105,43 @@ def _event_complaint(value: Any) -> str:
     return _complaint(value, _MEMBERS)
 
 
-def _complaint(value: Mapping[str, Any], members: Mapping[str, "_Member"]) -> str:
+def _is_plainly_right(value: Any) -> bool:
+    """Most events, by the same rules as below: no odd member, nothing given twice."""
+    return (
+        type(value) is dict
+        and type(value.get("event")) is str
+        and type(value.get("timestamp")) is str
+        and type(value.get("properties")) is dict
+        and _is_uuid(value.get("uuid"))
+        and value.keys().isdisjoint(_RARE_MEMBERS)
+    )
+
+
+def _complaint(value: Event, members: Mapping[str, "Member"]) -> str:
     """Why this object is not what its members should make it; empty if it is."""
-    seen = set[str]()
-    repeated = repeated_names(value) if isinstance(value, dict) else frozenset()
-    for name, member in members.items():
-        if name not in value:
-            continue
-        if not member.takes(value[name]):
+    for name, given in value.items():
+        member = members.get(name)
+        if member is not None and not member.takes(given):
             return f"{name}: not {member.wanted}"
-        if member.slot in seen or name in repeated:
-            return f"{name}: given twice"
-        seen.add(member.slot)
-    return ""
+    return _given_twice(value, members)
+
+
+def _given_twice(value: Event, members: Mapping[str, "Member"]) -> str:
+    """Which member is repeated, be it in another spelling."""
+    for spellings in _SPELLINGS:
+        given = [name for name in spellings if name in value and name in members]
+        if len(given) > 1:
+            return f"{given[1]}: given twice"
+    return next(
+        (f"{name}: given twice" for name in repeated_names(value) if name in members),
+        "",
+    )
 
 
 @dataclass(frozen=True, slots=True)
-class _Member:
-    slot: str  # spellings of one member share it, and only one of them may come
+class Member:
+    """What a known member of an object may be."""
+
     takes: Callable[[Any], bool]
     wanted: str
 
@@ -135,7 +156,7 @@ def _is_object_or_null(value: Any) -> bool:
 
 def _is_uuid(value: Any) -> bool:
     if isinstance(value, str):
-        return not value or _UUID.fullmatch(value) is not None
+        return not value or UUID_TEXT.fullmatch(value) is not None
     return value is None
 
 
@@ -153,30 +174,34 @@ def _is_anything(_: Any) -> bool:
     return True
 
 
-_MEMBERS: Mapping[str, _Member] = {
-    "distinct_id": _Member("distinct_id", _is_anything, ""),
-    "$distinct_id": _Member("distinct_id", _is_anything, ""),
-    "properties": _Member(
-        "properties", lambda value: isinstance(value, dict), "an object"
-    ),
-    "timestamp": _Member("timestamp", _is_text_or_null, "a string"),
-    "uuid": _Member("uuid", _is_uuid, "a UUID"),
-    "offset": _Member("offset", _is_int64_or_null, "a 64-bit integer"),
-    "$set": _Member("$set", _is_object_or_null, "an object"),
-    "$set_once": _Member("$set_once", _is_object_or_null, "an object"),
-    "token": _Member("token", _is_text_or_null, "a string"),
-    "$token": _Member("token", _is_text_or_null, "a string"),
-    "api_key": _Member("token", _is_text_or_null, "a string"),
-}
+_TEXT = Member(lambda value: isinstance(value, str), "a string")
+_TEXT_OR_NULL = Member(_is_text_or_null, "a string")
+_OBJECT_OR_NULL = Member(_is_object_or_null, "an object")
+_BOOL_OR_NULL = Member(_is_bool_or_null, "a boolean")
+_ANYTHING = Member(_is_anything, "")
 
+_MEMBERS: Mapping[str, Member] = {
+    "distinct_id": _ANYTHING,
+    "$distinct_id": _ANYTHING,
+    "properties": Member(lambda value: isinstance(value, dict), "an object"),
+    "timestamp": _TEXT_OR_NULL,
+    "uuid": Member(_is_uuid, "a UUID"),
+    "offset": Member(_is_int64_or_null, "a 64-bit integer"),
+    "$set": _OBJECT_OR_NULL,
+    "$set_once": _OBJECT_OR_NULL,
+    "token": _TEXT_OR_NULL,
+    "$token": _TEXT_OR_NULL,
+    "api_key": _TEXT_OR_NULL,
+}
+_SPELLINGS = (("distinct_id", "$distinct_id"), ("api_key", "token", "$token"))
+
+_RARE_MEMBERS = frozenset(_MEMBERS) - {"distinct_id", "properties", "timestamp", "uuid"}
 KNOWN_MEMBERS = frozenset(_MEMBERS) | {"event"}
 
-_BATCH_MEMBERS: Mapping[str, _Member] = {
-    "api_key": _Member("token", lambda value: isinstance(value, str), "a string"),
-    "token": _Member("token", lambda value: isinstance(value, str), "a string"),
-    "batch": _Member("batch", lambda value: isinstance(value, list), "a list"),
-    "sent_at": _Member("sent_at", _is_text_or_null, "a string"),
-    "historical_migration": _Member(
-        "historical_migration", _is_bool_or_null, "a boolean"
-    ),
+_BATCH_MEMBERS: Mapping[str, Member] = {
+    "api_key": _TEXT,
+    "token": _TEXT,
+    "batch": Member(lambda value: isinstance(value, list), "a list"),
+    "sent_at": _TEXT_OR_NULL,
+    "historical_migration": _BOOL_OR_NULL,
 }

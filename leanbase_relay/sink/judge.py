@@ -4,43 +4,20 @@ The first bad event fails the whole request and nothing is stored; only an event
 that is too big leaves its neighbours alone.
 """
 
-import json
 from collections.abc import Iterable
-from dataclasses import dataclass
-from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
-from leanbase_relay.sink.envelope import KNOWN_MEMBERS, Envelope, Event
+from leanbase_relay.sink.envelope import Envelope, Event
 from leanbase_relay.sink.limits import Refusal
-from leanbase_relay.sink.stored_time import stored_time
+from leanbase_relay.sink.row import Row
+from leanbase_relay.sink.stored_time import TimeRule
 from leanbase_relay.sink.strict_json import compact
 
 MAX_KEY_BYTES = 64
 MAX_DISTINCT_ID_CHARACTERS = 200
 
-RowKey = tuple[str, str, str, str]
-
-_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One event as the service stores it."""
-
-    timestamp: datetime
-    event: str
-    distinct_id: str
-    uuid: str
-    api_key: str
-    historical: bool
-    sent: Event  # as it came
-
-    @property
-    def key(self) -> RowKey:
-        """What the service tells duplicates by: UTC day, event, id, uuid."""
-        day = self.timestamp.date().isoformat()
-        return (day, self.event, self.distinct_id, self.uuid)
+_CANONICAL_CHARACTERS = 36
 
 
 def without_performance_events(events: Iterable[Event]) -> tuple[Event, ...]:
@@ -58,6 +35,11 @@ def project_key(
     key = envelope.api_key
     if key is None:
         key = _key_of_events(events)
+    return checked_key(key, known_keys=known_keys)
+
+
+def checked_key(key: str, *, known_keys: frozenset[str] | None) -> str:
+    """The key without blanks around it, or the service's 401."""
     key = key.strip()
     if reason := _malformed(key):
         raise Refusal(401, f"API key is not valid: {reason}")
@@ -71,30 +53,21 @@ def judge(
     *,
     api_key: str,
     historical: bool,
-    sent_at: datetime | None,
-    now: datetime,
-    deadband: timedelta,
+    time: TimeRule,
 ) -> list[Row]:
     """A row for each event, or the refusal that the first bad one earns for all."""
     return [
         Row(
-            timestamp=stored_time(event, sent_at=sent_at, now=now, deadband=deadband),
-            event=event["event"],
-            distinct_id=_accepted_id(event, number),
-            uuid=_canonical_uuid(event.get("uuid")),
-            api_key=api_key,
-            historical=historical,
-            sent=event,
+            time.stored(event),
+            event["event"],
+            _accepted_id(event, number),
+            canonical_uuid(event.get("uuid")),
+            api_key,
+            historical,
+            event,
         )
         for number, event in enumerate(events)
     ]
-
-
-def produced_bytes(event: Event) -> int:
-    """The event's size inside the service: JSON, encoded once more as a string."""
-    kept = {name: event[name] for name in event if name in KNOWN_MEMBERS}
-    text = _ENCODER.encode(kept)
-    return len(text.encode()) + text.count('"') + text.count("\\") + len('""')
 
 
 def _key_of_events(events: tuple[Event, ...]) -> str:
@@ -128,16 +101,20 @@ def _malformed(key: str) -> str:
 
 def _accepted_id(event: Event, number: int) -> str:
     """The event's id as text, once name, id and cookieless mode are as they must be."""
-    hint = f"event [{number}]"
     if not event["event"]:
-        raise Refusal(400, "event submitted with an empty event name", hint=hint)
+        raise _bad(number, "event submitted with an empty event name")
     distinct_id = _distinct_id(event)
-    if not distinct_id.strip():
-        raise Refusal(400, "event submitted without a distinct_id", hint=hint)
-    cookieless = event.get("properties", {}).get("$cookieless_mode")
+    if not distinct_id or distinct_id.isspace():
+        raise _bad(number, "event submitted without a distinct_id")
+    properties = event.get("properties")
+    cookieless = properties.get("$cookieless_mode") if properties else None
     if cookieless is not None and not isinstance(cookieless, bool):
-        raise Refusal(400, "event submitted with invalid cookieless mode", hint=hint)
+        raise _bad(number, "event submitted with invalid cookieless mode")
     return distinct_id
+
+
+def _bad(number: int, text: str) -> Refusal:
+    return Refusal(400, text, hint=f"event [{number}]")
 
 
 def _distinct_id(event: Event) -> str:
@@ -150,5 +127,11 @@ def _distinct_id(event: Event) -> str:
     return text.replace("\0", "\ufffd")[:MAX_DISTINCT_ID_CHARACTERS]
 
 
-def _canonical_uuid(given: str | None) -> str:
+def canonical_uuid(given: str | None) -> str:
+    """Hyphenated and in small letters; a new one where none is given.
+
+    Of the four forms that a UUID has, and this is one, only the hyphenated is so long.
+    """
+    if given and len(given) == _CANONICAL_CHARACTERS and given == given.lower():
+        return given
     return str(UUID(given)) if given else str(uuid4())

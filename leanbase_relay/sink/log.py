@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from leanbase_relay.sink.envelope import Event
-from leanbase_relay.sink.judge import Row, RowKey
+from leanbase_relay.sink.row import Row, RowKey
 
 Keep = Literal["all", "counts"]
 
@@ -30,6 +30,7 @@ class Request:
     body: bytes = b""  # decoded: out of base64, form and gzip
     events: tuple[Event, ...] = ()  # as they came; empty if the body held none
     rows: tuple[Row, ...] = field(default=(), repr=False)  # what was stored of them
+    results: Mapping[str, int] = field(default_factory=dict)  # protocol v1: how many
 
     @property
     def event_count(self) -> int:
@@ -121,10 +122,8 @@ class Log:
         if request.status is None or request.status >= 400:
             self._sums["refused_requests"] += 1
         self._sums["events"] += len(request.rows)
-        for row in request.rows:
-            fingerprint = hash(row.key)
-            if fingerprint not in self._seen:
-                self._seen.add(fingerprint)
-                self._sums["rows"] += 1
+        before = len(self._seen)
+        self._seen.update([row.fingerprint for row in request.rows])
+        self._sums["rows"] += len(self._seen) - before
         if len(self._seen) > MAX_REMEMBERED_ROWS:
             self._seen.clear()

@@ -1,96 +1,102 @@
-"""Faults on demand: how the sink misbehaves for the next requests.
+"""Scripts: which fault meets which request, by number and by time. Pure.
 
-A fault without a status bends an honest answer: the events are judged and stored as
-ever, only what the client sees of it is late, slow, cut off or nothing. A fault with
-a status answers that in place of judging.
+A script is a list of steps. Each begins with the first request after the one before
+it has ended, and what no step wants is answered honestly.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from typing import Literal
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 
-Ending = Literal["answer", "cut_off", "reset", "reset_unread", "silence"]
+from leanbase_relay.sink.fault import Fault
 
-HTML_PAGE = b"<!doctype html><title>Sign in</title><p>Welcome to the guest network.\n"
+HONEST = Fault()
 
 
 @dataclass(frozen=True, slots=True)
-class Fault:
-    """One request that does not go as it should."""
+class Step:
+    """One fault and how long it lasts: for ``times``, ``seconds``, or for ever.
 
-    status: int | None = None  # None: what the service would answer
-    headers: Mapping[str, str] = field(default_factory=dict)  # beside or over the usual
-    body: bytes = b""
-    content_type: str = "text/plain; charset=utf-8"
-    stores: int | None = None  # that many events; None: all, or none with status >= 300
-    delay_seconds: float = 0.0  # before the answer, or before there is none
-    drip_seconds: float = 0.0  # between one byte of the answer and the next
-    ending: Ending = "answer"
+    Attributes:
+        fault: what happens to a request.
+        times: to so many requests.
+        seconds: to every request in so many seconds from the first.
+        after: once so many requests have been answered honestly.
+        every_seconds: down for so long, up for as long, and again.
+    """
 
-    @classmethod
-    def answer(
-        cls, status: int, body: str = "", *, retry_after: int | str | None = None
-    ) -> "Fault":
-        """This status and text, e.g. ``Fault.answer(503, retry_after=3)``."""
-        headers = {} if retry_after is None else {"Retry-After": str(retry_after)}
-        return cls(status=status, headers=headers, body=body.encode())
-
-    @classmethod
-    def html(cls, status: int = 200) -> "Fault":
-        """A page in place of the service, as from a captive portal; stores nothing."""
-        return cls(status=status, body=HTML_PAGE, content_type="text/html", stores=0)
-
-    @classmethod
-    def redirect(cls, to: str, *, status: int = 301) -> "Fault":
-        """Somewhere else, please."""
-        return cls(status=status, headers={"Location": to})
-
-    @classmethod
-    def partial(cls, stores: int, *, status: int = 503) -> "Fault":
-        """The first events are stored, and the answer says that it failed."""
-        body = b"transient error, please retry"
-        return cls(status=status, body=body, stores=stores)
-
-    @classmethod
-    def cut_off(cls) -> "Fault":
-        """Everything is stored; the answer promises more bytes than come."""
-        return cls(ending="cut_off")
-
-    @classmethod
-    def reset(cls, *, after_body: bool, stores: int | None = None) -> "Fault":
-        """The connection is reset; after the body, what came is stored by default."""
-        return cls(ending="reset" if after_body else "reset_unread", stores=stores)
-
-    @classmethod
-    def hang(cls, seconds: float, *, stores: int | None = 0) -> "Fault":
-        """No answer for so long, then the connection ends."""
-        return cls(delay_seconds=seconds, ending="silence", stores=stores)
-
-    @classmethod
-    def drip(cls, seconds: float) -> "Fault":
-        """An honest answer, a byte at a time."""
-        return cls(drip_seconds=seconds)
-
-    def stored_of(self, events: int) -> int:
-        """How many of so many good events are stored."""
-        if self.ending == "reset_unread":
-            return 0
-        if self.stores is not None:
-            return min(self.stores, events)
-        return events if self.status is None or self.status < 300 else 0
+    fault: Fault
+    times: int | None = None
+    seconds: float | None = None
+    after: int = 0
+    every_seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """The faults of the next requests, one each; then, for ever, normal behaviour."""
+    """The faults to come; then, for ever, normal behaviour."""
 
-    faults: tuple[Fault, ...] = ()
-    always: Fault | None = None  # what follows in place of normal behaviour
+    steps: tuple[Step, ...] = ()
 
     def then(self, *faults: Fault) -> "Script":
-        """The same, and after it these."""
-        return replace(self, faults=self.faults + faults)
+        """The same, and after it each of these for one request."""
+        return self.then_steps(Step(fault, times=1) for fault in faults)
 
     def then_always(self, fault: Fault) -> "Script":
         """The same, and after it this one until another script is followed."""
-        return replace(self, always=fault)
+        return self.then_steps([Step(fault)])
+
+    def then_steps(self, steps: Iterable[Step]) -> "Script":
+        """The same, and after it these steps."""
+        return replace(self, steps=(*self.steps, *steps))
+
+
+class Play:
+    """A script being followed: where it stands."""
+
+    def __init__(self, script: Script) -> None:
+        self._left = list(reversed(script.steps))
+        self._act: _Act | None = None
+
+    def next_fault(self, now: float) -> Fault:
+        """What meets the request that comes now, on a monotonic clock."""
+        while self._act is not None or self._left:
+            if self._act is None:
+                self._act = _Act(self._left.pop())
+            fault = self._act.next_fault(now)
+            if fault is not None:
+                return fault
+            self._act = None
+        return HONEST
+
+
+class _Act:
+    """One step being followed."""
+
+    def __init__(self, step: Step) -> None:
+        self._step = step
+        self._honest_left = step.after
+        self._times_left = step.times
+        self._begun_at: float | None = None
+
+    def next_fault(self, now: float) -> Fault | None:
+        """None once the step is over."""
+        if self._honest_left > 0:
+            self._honest_left -= 1
+            return HONEST
+        if self._begun_at is None:
+            self._begun_at = now
+        if self._is_over(now - self._begun_at):
+            return None
+        if self._is_up(now - self._begun_at):
+            return HONEST
+        if self._times_left is not None:
+            self._times_left -= 1
+        return self._step.fault
+
+    def _is_over(self, age: float) -> bool:
+        seconds = self._step.seconds
+        return self._times_left == 0 or (seconds is not None and age >= seconds)
+
+    def _is_up(self, age: float) -> bool:
+        every = self._step.every_seconds
+        return every is not None and int(age / every) % 2 == 1

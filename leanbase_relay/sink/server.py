@@ -5,36 +5,32 @@ import socketserver
 import struct
 import sys
 import threading
-from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler
 from types import TracebackType
 from typing import Any, Self
+from urllib.parse import urlsplit
 
 from leanbase_relay.clock import Clock, SystemClock
+from leanbase_relay.sink.bend import bent, reason
 from leanbase_relay.sink.envelope import Event
-from leanbase_relay.sink.judge import Row, RowKey
+from leanbase_relay.sink.exchange import Arrival, Outcome, Settings
+from leanbase_relay.sink.fault import Fault
 from leanbase_relay.sink.limits import Limits, Refusal
 from leanbase_relay.sink.log import Counts, Keep, Log, Request
-from leanbase_relay.sink.script import Ending, Fault, Script
-from leanbase_relay.sink.service import Arrival, Outcome, Service
+from leanbase_relay.sink.row import Row, RowKey
+from leanbase_relay.sink.script import Play, Script
+from leanbase_relay.sink.service import Service
+from leanbase_relay.sink.v1_results import summed
 from leanbase_relay.sink.wire import Answer, ClientGone, read_body, render
 
 IDLE_SECONDS = 75.0
 STOP_LOOKED_AT_SECONDS = 0.02
-MAX_REASON_CHARACTERS = 500
+PIECE_BYTES = 64 * 1024
 
-_HONEST = Fault()
 _NO_ANSWER = Answer(0)
-_ENDINGS: Mapping[Ending, str] = {
-    "cut_off": "the answer was cut off",
-    "reset": "the connection was reset after the body",
-    "reset_unread": "the connection was reset before the body was read",
-    "silence": "no answer",
-}
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
@@ -45,6 +41,9 @@ class Sink:
         port: 0 takes any free one; `url` tells which.
         host: the address to listen on.
         known_keys: other keys get 401; None takes every well-formed key.
+        v1: False behaves as a server that does not know protocol v1 (404).
+        refuses: a request with an event of which this is true gets 400 as a whole,
+            as from a service that cannot process that event.
         script: faults for the first requests.
         on_request: called for each request, one at a time, in order of arrival,
             before the client has its answer.
@@ -60,6 +59,8 @@ class Sink:
         *,
         host: str = "127.0.0.1",
         known_keys: frozenset[str] | None = None,
+        v1: bool = True,
+        refuses: Callable[[Event], bool] | None = None,
         script: Script | None = None,
         on_request: Callable[[Request], None] | None = None,
         keep: Keep = "all",
@@ -68,9 +69,13 @@ class Sink:
         clock: Clock | None = None,
     ) -> None:
         self.service = Service(
-            known_keys=known_keys,
-            deadband=timedelta(seconds=deadband_seconds),
-            limits=limits or Limits(),
+            Settings(
+                known_keys=known_keys,
+                deadband=timedelta(seconds=deadband_seconds),
+                limits=limits or Limits(),
+                refuses=refuses,
+                v1=v1,
+            )
         )
         self.clock = clock or SystemClock()
         self.stopping = threading.Event()
@@ -78,11 +83,9 @@ class Sink:
         self._log = Log(keep)
         self._on_request = on_request
         self._turn = threading.RLock()  # one request at a time is taken down
-        self._faults: deque[Fault] = deque()
-        self._afterwards = _HONEST
+        self._play = Play(script or Script())
         self._server: _Server | None = None
         self._thread: threading.Thread | None = None
-        self.follow(script or Script())
 
     def __enter__(self) -> Self:
         self.start()
@@ -161,13 +164,12 @@ class Sink:
     def follow(self, script: Script) -> None:
         """Misbehave in this way from the next request on; forgets what was left."""
         with self._turn:
-            self._faults = deque(script.faults)
-            self._afterwards = script.always or _HONEST
+            self._play = Play(script)
 
     def next_fault(self) -> Fault:
         """What the script has for the request at hand."""
         with self._turn:
-            return self._faults.popleft() if self._faults else self._afterwards
+            return self._play.next_fault(self.clock.monotonic())
 
     def take_down(self, request: Request) -> None:
         """Keep a request, then tell whoever listens."""
@@ -238,7 +240,7 @@ class _Handler(BaseHTTPRequestHandler):
             outcome = sink.service.serve(self._arrival(body, at))
         except Refusal as refusal:
             self.close_connection = True
-            outcome = Outcome(Answer.text(refusal.status, str(refusal)))
+            outcome = sink.service.refused(self._arrival(b"", at), refusal)
         except (ClientGone, OSError):
             self.close_connection = True
             gone = Outcome(_NO_ANSWER, hint="the client hung up before the body's end")
@@ -259,7 +261,7 @@ class _Handler(BaseHTTPRequestHandler):
         return read_body(
             self.rfile,
             self._headers(),
-            max_bytes=sink.service.limits.wire_bytes,
+            max_bytes=sink.service.wire_bytes(urlsplit(self.path).path),
             monotonic=sink.clock.monotonic,
         )
 
@@ -288,18 +290,19 @@ class _Handler(BaseHTTPRequestHandler):
                 query=arrival.query,
                 headers=arrival.headers,
                 status=outcome.answer.status if answered else None,
-                reason=_reason(outcome.answer, fault),
+                reason=reason(outcome.answer, fault),
                 hint=outcome.hint,
                 wire_bytes=wire_bytes,
                 body=outcome.body,
                 events=outcome.events,
                 rows=outcome.rows,
+                results=summed(outcome.results),
             )
         )
 
     def _finish(self, answer: Answer, fault: Fault) -> None:
         stopping = self.server.sink.stopping
-        self.close_connection |= fault.ending != "answer"
+        self.close_connection |= fault.ending != "answer" or answer.status < 200
         if fault.delay_seconds and stopping.wait(fault.delay_seconds):
             self.close_connection = True
         elif fault.ending == "reset":
@@ -308,43 +311,34 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(answer, fault)
 
     def _send(self, answer: Answer, fault: Fault) -> None:
-        wall = self.server.sink.clock.wall()
+        wall = self.server.sink.clock.wall() + fault.date_skew_seconds
         closing = self.close_connection and fault.ending == "answer"
-        raw = render(answer, wall=wall, closing=closing)
+        raw = render(answer, wall=wall, closing=closing, padding=fault.padding_bytes)
         if fault.ending == "cut_off":
             raw = raw[: -max(1, len(answer.body) // 2)]
-        if not fault.drip_seconds:
+        if fault.drip_seconds:
+            self._drip(raw, fault.drip_seconds)
+        else:
             self.wfile.write(raw)
-            return
+            self._pad(fault.padding_bytes)
+
+    def _drip(self, raw: bytes, seconds: float) -> None:
         for byte in raw:
             self.wfile.write(bytes([byte]))
-            if self.server.sink.stopping.wait(fault.drip_seconds):
+            if self.server.sink.stopping.wait(seconds):
                 self.close_connection = True
                 return
+
+    def _pad(self, left: int) -> None:
+        """Blanks, which change nothing in JSON, until enough or until the end."""
+        blanks = b" " * PIECE_BYTES
+        while left > 0 and not self.server.sink.stopping.is_set():
+            self.wfile.write(blanks[:left])
+            left -= len(blanks)
+        self.close_connection |= left > 0
 
     def _reset(self) -> None:
         """End the connection with RST in place of a polite FIN."""
         self.close_connection = True
         self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
         self.connection.close()
-
-
-def bent(outcome: Outcome, fault: Fault) -> Outcome:
-    """The outcome as the fault would have it; the honest one if there is none."""
-    answer = outcome.answer
-    if fault.status is not None:
-        answer = Answer(fault.status, fault.body, fault.content_type)
-    answer = replace(answer, headers={**answer.headers, **fault.headers})
-    return replace(
-        outcome, answer=answer, rows=outcome.rows[: fault.stored_of(len(outcome.rows))]
-    )
-
-
-def _reason(answer: Answer, fault: Fault) -> str:
-    if fault.ending != "answer":
-        return _ENDINGS[fault.ending]
-    if answer.status < 300:
-        return ""
-    return answer.body[: 4 * MAX_REASON_CHARACTERS].decode(errors="replace")[
-        :MAX_REASON_CHARACTERS
-    ]

@@ -11,6 +11,8 @@ from leanbase_relay.sink.limits import MIB, Refusal
 PIECE_BYTES = 64 * 1024
 MAX_CHUNK_HEAD_BYTES = 1024
 
+BODILESS = frozenset({HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED})
+
 # A client that is still sending sees the answer only after its body was taken. The
 # service reads on for a while; beyond that the connection ends and looks broken.
 DRAIN_SECONDS = 5.0
@@ -41,19 +43,21 @@ class Answer:
         return cls(200, body, "application/json")
 
 
-def render(answer: Answer, *, wall: float, closing: bool) -> bytes:
-    """The whole answer as it goes over the wire."""
+def render(answer: Answer, *, wall: float, closing: bool, padding: int = 0) -> bytes:
+    """The answer as it goes over the wire, up to so many bytes that are to follow."""
     headers = {"Date": formatdate(wall, usegmt=True)}
-    if answer.status != HTTPStatus.NO_CONTENT:
+    has_body = answer.status >= 200 and answer.status not in BODILESS
+    if has_body:
         headers["Content-Type"] = answer.content_type
-        headers["Content-Length"] = str(len(answer.body))
+        headers["Content-Length"] = str(len(answer.body) + padding)
     if closing:
         headers["Connection"] = "close"
     lines = [f"HTTP/1.1 {answer.status} {_phrase(answer.status)}"]
     lines += [
         f"{name}: {value}" for name, value in {**headers, **answer.headers}.items()
     ]
-    return "\r\n".join([*lines, "", ""]).encode() + answer.body
+    head = "\r\n".join([*lines, "", ""]).encode()
+    return head + answer.body if has_body else head
 
 
 def read_body(
@@ -74,6 +78,7 @@ def read_body(
                 413,
                 "maximum event size exceeded: "
                 f"Request body exceeds limit of {max_bytes} bytes",
+                tag="payload_too_large",
             )
     return bytes(body)
 

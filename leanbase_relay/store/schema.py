@@ -21,6 +21,8 @@ PAGE_BYTES = 4096
 CHECKPOINT_PAGES = 2048
 """Pages in the write-ahead log at which a commit also checkpoints: 8 MiB."""
 
+BUSY_MS = 5000
+
 _FIRST = (
     # Totals are rows that change in the transaction of the events they count: nothing
     # is ever counted by scanning, and they cannot disagree with the chunks.
@@ -115,14 +117,27 @@ def connect_to_read(path: Path) -> sqlite3.Connection:
     Keep its transactions short: while one is open the write-ahead log cannot be reset
     and grows.
     """
-    conn = sqlite3.connect(
-        f"{path.absolute().as_uri()}?mode=ro",
+    conn = _opened_to_read(path, "mode=ro")
+    try:
+        conn.execute("pragma schema_version").fetchone()
+    except sqlite3.OperationalError:
+        # A stopped store has no write-ahead log, and SQLite makes one even to read,
+        # which not every reader may. With no log and no writer the file is all.
+        conn.close()
+        if path.with_name(f"{path.name}-wal").exists():
+            raise
+        conn = _opened_to_read(path, "immutable=1")
+    conn.execute("pragma query_only = on")
+    return conn
+
+
+def _opened_to_read(path: Path, how: str) -> sqlite3.Connection:
+    return sqlite3.connect(
+        f"{path.absolute().as_uri()}?{how}",
         uri=True,
         isolation_level=None,
         check_same_thread=False,
     )
-    conn.execute("pragma query_only = on")
-    return conn
 
 
 def _prepare(conn: sqlite3.Connection, path: Path) -> None:
@@ -140,7 +155,7 @@ def _prepare(conn: sqlite3.Connection, path: Path) -> None:
     conn.execute(f"pragma wal_autocheckpoint = {CHECKPOINT_PAGES}")
     conn.execute(f"pragma journal_size_limit = {CHECKPOINT_PAGES * PAGE_BYTES}")
     conn.execute("pragma temp_store = memory")
-    conn.execute("pragma busy_timeout = 5000")
+    conn.execute(f"pragma busy_timeout = {BUSY_MS}")
     (version,) = conn.execute("pragma user_version").fetchone()
     if version > VERSION:
         raise StoreError(

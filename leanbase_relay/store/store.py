@@ -251,7 +251,7 @@ class Store:
             How many were given up.
         """
         given_up = 0
-        excess = sum(one.dead_letter_bytes for one in self._totals.values()) - max_bytes
+        excess = self.dead_letter_bytes - max_bytes
         while excess > 0:
             rows = self._conn.execute(_OLDEST_LETTERS).fetchall()
             if not rows:
@@ -267,6 +267,11 @@ class Store:
 
     # Space.
 
+    @property
+    def dead_letter_bytes(self) -> int:
+        """What the dead letters take, as this transaction has them."""
+        return sum(one.dead_letter_bytes for one in self._totals.values())
+
     def measure(self) -> "Space":
         """How much room the file takes, and how much of that is in use."""
         (pages,) = self._conn.execute("pragma page_count").fetchone()
@@ -274,8 +279,12 @@ class Store:
         return Space(
             live=(pages - free) * schema.PAGE_BYTES,
             free=free * schema.PAGE_BYTES,
-            log=_file_bytes(_log_path(self.path)),
+            log=self.log_bytes(),
         )
+
+    def log_bytes(self) -> int:
+        """How long the write-ahead log is."""
+        return _file_bytes(_log_path(self.path))
 
     def give_back(self, *, pages: int) -> None:
         """Return free pages to the file system: a small step, not a rewrite."""
@@ -284,7 +293,12 @@ class Store:
 
     def truncate_log(self) -> None:
         """Empty the write-ahead log, if no reader needs it."""
-        self._conn.execute("pragma wal_checkpoint(truncate)").fetchall()
+        # This kind of checkpoint waits for readers, and we are not to be kept by one.
+        self._conn.execute("pragma busy_timeout = 0")
+        try:
+            self._conn.execute("pragma wal_checkpoint(truncate)").fetchall()
+        finally:
+            self._conn.execute(f"pragma busy_timeout = {schema.BUSY_MS}")
 
     # Inside.
 

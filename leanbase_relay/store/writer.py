@@ -28,7 +28,6 @@ log = logging.getLogger(__name__)
 MAX_GROUP_BYTES = 8 << 20
 """Event bytes that one transaction takes, roughly: what bounds its time and memory."""
 
-_ROW_OVERHEAD_BYTES = 256
 _KEEP_FREE_BYTES = 4 << 20  # not worth giving back: the next events will fill it
 _KEEP_LOG_BYTES = 1 << 20
 _VACUUM_PAGES = 512  # 2 MiB a step: a few milliseconds in which nothing is committed
@@ -64,15 +63,22 @@ class Limits:
         The rest is for the write-ahead log, which grows to about twice the size at
         which it is folded in, and then starts over.
         """
-        return self.max_bytes - 2 * schema.CHECKPOINT_PAGES * schema.PAGE_BYTES
+        return self.max_bytes - self.for_log
+
+    @property
+    def for_log(self) -> int:
+        """What the write-ahead log may take, while no long reader holds it."""
+        return 2 * schema.CHECKPOINT_PAGES * schema.PAGE_BYTES
 
 
 class Receipt:
     """Proof that something is committed. Settled by the writer, once."""
 
+    __slots__ = ("_on_settled", "_settled", "error")
+
     def __init__(self, on_settled: Callable[["Receipt"], None] | None = None) -> None:
         self.error: StoreError | Stopping | None = None
-        self._settled = threading.Event()
+        self._settled = threading.Event() if on_settled is None else None
         self._on_settled = on_settled
 
     def wait(self) -> None:
@@ -82,6 +88,7 @@ class Receipt:
             StoreFull, StoreUnavailable: nothing was stored.
             Stopping: the writer ended before it got to it; nothing was stored.
         """
+        assert self._settled is not None, "its outcome goes to a callback"
         self._settled.wait()
         if self.error is not None:
             raise self.error
@@ -89,9 +96,9 @@ class Receipt:
     def settle(self, error: StoreError | Stopping | None) -> None:
         """Tell the outcome; None is the good one. The writer's to call."""
         self.error = error
-        if self._on_settled is None:
+        if self._settled is not None:
             self._settled.set()
-        else:
+        elif self._on_settled is not None:
             self._on_settled(self)
 
 
@@ -107,7 +114,8 @@ class Writer:
 
     Args:
         store: opened; the writer's alone from now on.
-        on_committed: told the new totals after each commit, in the writer's thread.
+        on_committed: told the new totals after each commit, in the writer's thread,
+            when the receipts of the group are settled.
     """
 
     def __init__(
@@ -122,12 +130,14 @@ class Writer:
         self._clock = clock
         self._limits = limits
         self._on_committed = on_committed
+        self._after_group: list[Callable[[], None]] = []
         self._queue: queue.SimpleQueue[_Work | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._waiting_bytes = 0
         self._ended = False
         self._broken = False
         self._space = store.measure()
+        self._letter_bytes = store.dead_letter_bytes
         self._tidy_at: float | None = clock.monotonic() + _TIDY_SOON_SECONDS
         self.trouble: str | None = None
         """Why nothing can be stored, while that is so."""
@@ -146,6 +156,13 @@ class Writer:
             on_settled: called in the writer's thread instead of waking `wait`.
         """
         return self._enqueue(deposit, deposit.size, on_settled)
+
+    def after_group(self, tell: Callable[[], None]) -> None:
+        """Have `tell` called, in the writer's thread, when a group is settled.
+
+        Who settles many receipts at once wakes its own thread once for all of them.
+        """
+        self._after_group.append(tell)
 
     def apply(self, change: Change) -> Receipt:
         """Have a change made to the store, in a transaction with others."""
@@ -209,16 +226,17 @@ class Writer:
     def _commit(self, group: list[_Work]) -> None:
         deposits = [work for work in group if isinstance(work.asked, Deposit)]
         packed = self._pack(deposits)
-        short = self._shortage(packed)
-        refused: StoreFull | None = None
-        if short and not self._limits.drop_oldest:
-            refused = StoreFull("store full")
+        wanted = sum(row.room for row in packed)
+        short, refused = self._judge_room(wanted)
+        if refused is not None:
             group = self._without_events(group, refused)
             packed = []
-        self.full = refused is not None
-        error = self._transact(group, packed, 0 if refused else short)
+        self._note_full(wanted, refused)
+        error = self._transact(group, packed, short)
         for work in group:
             self._settle(work, error)
+        for tell in self._after_group:
+            tell()
         self._on_committed(self._store.totals)
 
     def _transact(
@@ -243,9 +261,13 @@ class Writer:
                     )
                 for work in group:
                     self._change(work.asked, now_ms)
-                self._store.trim_dead_letters(self._limits.dead_letter_bytes)
+                self._trim_letters(packed)
         except (sqlite3.Error, StoreUnavailable) as error:
             return self._fell(error)
+        except BaseException:  # a fault of ours ends the thread, but none waits on it
+            for work in group:
+                self._settle(work, Stopping("the relay is stopping"))
+            raise
         self._recovered()
         self._grew(packed)
         return None
@@ -285,27 +307,70 @@ class Writer:
 
     # Room.
 
-    def _shortage(self, packed: "list[_Row]") -> int:
-        """By how many bytes the rows exceed the room that is left."""
-        if not packed:
-            return 0
-        short = self._above_bound(packed)
-        if short > 0:
+    def _judge_room(self, wanted: int) -> tuple[int, StoreFull | None]:
+        """How many bytes of old events must go; or that there is no room to be had."""
+        if not wanted:
+            return 0, None
+        if self._lacks(wanted) or self._is_log_long(wanted):
             self._measure()  # acks may have made room since
-            short = self._above_bound(packed)
-        return max(short, 0)
+        if self._is_log_long(wanted):
+            self._fold_log()
+        short = self._lacks(wanted)
+        if self._is_log_long(wanted) or (short and not self._limits.drop_oldest):
+            return 0, StoreFull("store full")
+        return short, None
 
-    def _above_bound(self, packed: "list[_Row]") -> int:
-        log_reserve = self._limits.max_bytes - self._limits.for_pages
-        log_excess = max(self._space.log - log_reserve, 0)
-        wanted = sum(row.room for row in packed)
-        return self._space.live + log_excess + wanted - self._limits.for_pages
+    def _lacks(self, wanted: int) -> int:
+        """By how many bytes the rows exceed the room for pages: less backlog helps."""
+        return max(self._space.live + wanted - self._limits.for_pages, 0)
+
+    def _is_log_long(self, wanted: int) -> bool:
+        """Whether the log would take more than its share and what pages leave over.
+
+        It cannot be folded in while somebody reads for long; then nothing but the end
+        of that reading helps.
+        """
+        log = self._space.log + wanted
+        pages = max(self._space.live + wanted, self._space.live + self._space.free)
+        return log > self._limits.for_log and pages + log > self._limits.max_bytes
+
+    def _note_full(self, wanted: int, refused: StoreFull | None) -> None:
+        if wanted:
+            self.full = refused is not None
+        elif self.full:  # until a whole chunk would fit again
+            self._measure()
+            self.full = self._lacks(self._limits.max_chunk_bytes) > 0
+
+    def _trim_letters(self, packed: "list[_Row]") -> None:
+        """Keep dead letters within their bound, and the store within its own."""
+        store = self._store
+        store.trim_dead_letters(self._limits.dead_letter_bytes)
+        if store.dead_letter_bytes <= self._letter_bytes:
+            return
+        grown = store.dead_letter_bytes + sum(row.room for row in packed)
+        if self._lacks(grown):
+            excess = store.measure().live - self._limits.for_pages
+            if excess > 0:
+                store.trim_dead_letters(max(store.dead_letter_bytes - excess, 0))
 
     def _grew(self, packed: "list[_Row]") -> None:
-        grown = sum(row.room for row in packed)
-        self._space = Space(self._space.live + grown, self._space.free, self._space.log)
+        letters = self._store.dead_letter_bytes
+        grown = sum(row.room for row in packed) + max(letters - self._letter_bytes, 0)
+        self._letter_bytes = letters
+        self._space = Space(
+            live=self._space.live + grown,
+            free=max(self._space.free - grown, 0),
+            log=self._store.log_bytes(),
+        )
         if self._tidy_at is None:
             self._tidy_at = self._clock.monotonic() + _TIDY_SOON_SECONDS
+
+    def _fold_log(self) -> None:
+        try:
+            self._store.truncate_log()
+        except sqlite3.Error as error:
+            self._fell(error)
+        self._measure()
 
     def _measure(self) -> None:
         try:
@@ -380,6 +445,8 @@ class Writer:
                 self._queue.put(work)
         if ended:
             self._settle(work, Stopping("the relay is stopping"))
+            for tell in self._after_group:
+                tell()
         return work.receipt
 
     def _settle(self, work: _Work, error: StoreError | Stopping | None) -> None:
@@ -398,6 +465,8 @@ class Writer:
                 return
             if work is not None:
                 self._settle(work, Stopping("the relay is stopping"))
+                for tell in self._after_group:
+                    tell()
 
 
 @dataclass(frozen=True, slots=True)
@@ -409,8 +478,9 @@ class _Row:
 
     @property
     def room(self) -> int:
-        """Bytes that the row takes in the file, roughly."""
-        return len(self.packed.data) + _ROW_OVERHEAD_BYTES
+        """Bytes that the row takes in the file, at most: whole pages."""
+        pages = -(-len(self.packed.data) // (schema.PAGE_BYTES - 4)) + 1
+        return pages * schema.PAGE_BYTES
 
 
 def _row(chunks: list[Chunk]) -> _Row:

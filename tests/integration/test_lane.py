@@ -2,8 +2,9 @@
 
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -75,9 +76,7 @@ class Relay:
             self.store,
             self.writer_clock,
             limits=ROOMY,
-            on_committed=lambda totals: (
-                [lane.tell(totals) for lane in self.lanes] and None
-            ),
+            on_committed=self.tell,
         )
         self.house = ExitStack()
 
@@ -91,6 +90,10 @@ class Relay:
 
     def __exit__(self, *_: object) -> None:
         self.house.close()
+
+    def tell(self, totals: Mapping[str, Totals]) -> None:
+        for lane in self.lanes:
+            lane.tell(totals)
 
     def lane(
         self, sink: Sink, clock: FakeClock, project: str = "default", **settings: Any
@@ -271,8 +274,8 @@ def test_a_wall_clock_that_jumps_back_delays_a_batch_by_max_wait_at_most(
 
     relay.lane(sink, clock).run()
 
-    assert sink.counts.events == 1
-    assert clock.waits[0] <= 1.0
+    (request,) = sink.requests
+    assert request.at - clock.wall_offset <= 1_001.0
 
 
 # Trouble that mends itself.
@@ -285,14 +288,16 @@ def test_what_fails_for_a_while_is_tried_until_it_succeeds(
     sink.follow(Script().then(BUSY, Fault.cut_off(), Fault.reset(after_body=False)))
     lane = relay.lane(sink, clock)
     states: list[tuple[str, int]] = []
-    look = lambda: states.append((lane.status().state, lane.status().attempt))  # noqa: E731
+
+    def look() -> None:
+        states.append((lane.status().state, lane.status().attempt))
+
     clock.meanwhile = [look] * 5
 
     lane.run()
 
     assert ("backing_off", 1) in states
     assert ("backing_off", 3) in states
-    assert uuids(sink.rows[key]["uuid"] for key in ()) == []
     assert set(uuids(sink.events)) == set(sent)
     assert relay.totals().delivered == 3
     assert lane.status().state == "idle"
@@ -309,7 +314,7 @@ def test_delays_lie_between_the_floor_and_a_growing_ceiling(
     relay.lane(sink, clock, max_delay_seconds=60.0).run()
 
     at = [request.at for request in sink.requests]
-    gaps = [after - before for before, after in zip(at, at[1:], strict=False)]
+    gaps = [after - before for before, after in pairwise(at)]
     assert len(gaps) == 12
     for number, gap in enumerate(gaps):
         assert 0.1 - 1e-6 <= gap <= min(2.0**number, 60.0) + 1e-6
@@ -319,12 +324,12 @@ def test_nothing_expires_while_the_upstream_is_down_for_days(
     relay: Relay, sink: Sink, clock: LaneClock
 ) -> None:
     relay.add(3)
-    sink.follow(Script().then(*[BUSY] * 500))
+    sink.follow(Script().then(*[BUSY] * 300))
     started = clock.now
 
     relay.lane(sink, clock).run()
 
-    assert clock.now - started > 12 * 3600
+    assert clock.now - started > 9 * 3600
     assert relay.totals().delivered == 3
 
 
@@ -394,7 +399,7 @@ def test_what_needs_the_operator_is_held_and_tried_slowly(
 
     at = [request.at for request in sink.requests]
     assert states == ["flowing", "held", "held", "held"]
-    assert [after - before for before, after in zip(at, at[1:], strict=False)] == (
+    assert [after - before for before, after in pairwise(at)] == (
         [pytest.approx(300.0)] * 3
     )
     assert uuids(sink.events) == sent
@@ -415,9 +420,7 @@ def test_a_flush_tries_what_is_held_at_once(
     assert second.at == first.at
 
 
-def test_a_new_key_is_tried_at_once(
-    relay: Relay, clock: LaneClock, tmp_path: Path
-) -> None:
+def test_a_new_key_is_tried_at_once(relay: Relay, clock: LaneClock) -> None:
     relay.add(1)
     with Sink(clock=clock, known_keys=frozenset({"phc_new"})) as sink:
         lane = relay.lane(sink, clock)
@@ -524,25 +527,21 @@ def test_where_all_are_guilty_all_are_buried(
     assert relay.totals().delivered == 0
 
 
-def test_what_is_too_big_is_sent_in_halves(
-    relay: Relay, clock: LaneClock, sink: Sink
-) -> None:
+def test_what_is_too_big_is_sent_in_halves(relay: Relay, clock: LaneClock) -> None:
     sent = relay.add(16)
-    sink.service = type(sink.service)(limits=Limits(wire_bytes=200))
-
-    relay.lane(sink, clock).run()
+    with Sink(clock=clock, limits=Limits(wire_bytes=200)) as sink:
+        relay.lane(sink, clock).run()
 
     assert uuids(sink.events) == sent
     assert relay.totals().dead == 0
 
 
 def test_an_event_that_is_too_big_by_itself_is_buried(
-    relay: Relay, clock: LaneClock, sink: Sink
+    relay: Relay, clock: LaneClock
 ) -> None:
     relay.add(4)
-    sink.service = type(sink.service)(limits=Limits(wire_bytes=20))
-
-    relay.lane(sink, clock).run()
+    with Sink(clock=clock, limits=Limits(wire_bytes=20)) as sink:
+        relay.lane(sink, clock).run()
 
     assert [letter[1] for letter in relay.letters()] == [413] * 4
     assert relay.totals().dead == 4
@@ -637,8 +636,7 @@ def test_a_damaged_chunk_is_one_dead_letter_and_harms_no_other(
     conn = sqlite3.connect(relay.path)
     with conn:
         conn.execute(
-            "update chunk set data = substr(data, 1, length(data) - 1) || x'00'"
-            " where events = 5"
+            "update chunk set data = cast(substr(data, 2) as blob) where events = 5"
         )
     conn.close()
 
@@ -657,9 +655,12 @@ def test_chunks_dropped_while_they_are_in_flight_are_counted_once(
     relay.add(10)
     relay.add(2)
 
+    def drop_oldest(store: Store) -> None:
+        store.drop_oldest(1)
+
     def drop(request: Request) -> None:
         if request.event_count == 4:
-            relay.writer.apply(lambda store: store.drop_oldest(1) and None).wait()
+            relay.writer.apply(drop_oldest).wait()
 
     with Sink(clock=clock, on_request=drop) as sink:
         relay.lane(sink, clock, max_events=4).run()

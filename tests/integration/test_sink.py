@@ -3,17 +3,10 @@
 import gzip
 import http.client
 import json
-import os
-import re
-import signal
-import socket
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -21,16 +14,14 @@ import pytest
 
 from leanbase_relay.sink import Fault, Limits, Request, Script, Sink
 from tests.support.clock import FakeClock
+from tests.support.vectors import VECTORS, line_of, name_of
 
-VECTORS = json.loads(
-    (Path(__file__).parent.parent / "data/wire_vectors.json").read_text()
-)
 PATHS = {"batch": "/batch/", "single": "/i/v0/e/", "array": "/e/", "engage": "/engage/"}
 FRAMES = {
-    "batch": '{"api_key":"phc_test","batch":[%s]}',
-    "single": "%s",
-    "array": "[%s]",
-    "engage": "%s",
+    "batch": b'{"api_key":"phc_test","batch":[%s]}',
+    "single": b"%s",
+    "array": b"[%s]",
+    "engage": b"%s",
 }
 TIMEOUT_SECONDS = 5.0
 
@@ -67,38 +58,13 @@ def batch(*names: str, **members: object) -> bytes:
     return json.dumps({"api_key": "phc_test", "batch": events, **members}).encode()
 
 
-def spelled(vector: dict[str, Any]) -> str:
-    """The event as the vector wants it on the wire."""
-    if vector.get("input_raw") is not None:
-        return str(vector["input_raw"])
-    event = json.loads(json.dumps(vector["input_event"]))
-    for expansion in vector.get("expand", []):
-        *way, last = expansion["path"]
-        place = event
-        for name in way:
-            place = place[name]
-        place[last] = expanded(expansion)
-    return json.dumps(event)
-
-
-def expanded(expansion: dict[str, Any]) -> Any:
-    if "nest" not in expansion:
-        return expansion["char"] * expansion["count"]
-    value: dict[str, Any] = {}
-    for _ in range(expansion["nest"] - 1):
-        value = {"n": value}
-    return value
-
-
 class TestVectors:
-    @pytest.mark.parametrize("vector", VECTORS, ids=lambda vector: vector["name"])
+    @pytest.mark.parametrize("vector", VECTORS, ids=name_of)
     def test_each_event_sent_alone_gets_what_the_service_would_answer(
         self, sink: Sink, vector: dict[str, Any]
     ) -> None:
         frame = FRAMES[vector["envelope"]]
-        status, _, body = post(
-            sink, PATHS[vector["envelope"]], (frame % spelled(vector)).encode()
-        )
+        status, _, body = post(sink, PATHS[vector["envelope"]], frame % line_of(vector))
 
         assert status == vector["expected_upstream_status_if_sent_alone"]
         assert vector.get("expected_body_contains", "") in body.decode()
@@ -198,7 +164,9 @@ class TestCapture:
             ("GET", "/batch/?data=%7B%22event%22%3A%22e%22%7D", 401),
             ("OPTIONS", "/e/", 200),
             ("PUT", "/batch/", 405),
-            ("POST", "/i/v1/analytics/events", 404),
+            ("GET", "/i/v1/analytics/events", 405),
+            ("OPTIONS", "/i/v1/analytics/events/", 200),
+            ("POST", "/i/v1/analytics/events", 401),
             ("GET", "/flags", 404),
             ("GET", "/_readiness", 200),
             ("GET", "/", 200),
@@ -240,88 +208,6 @@ class TestCapture:
         assert sink.wait_for_requests(1, within_seconds=TIMEOUT_SECONDS)
         assert sink.requests[0].status is None
         assert sink.events == []
-
-
-class TestScript:
-    def test_faults_come_one_by_one_and_then_all_is_well(self) -> None:
-        faults = Fault.answer(503, "later", retry_after=3), Fault.html(), Fault(204)
-        with Sink(script=Script().then(*faults)) as sink:
-            first, second, third, fourth = (
-                post(sink, "/batch/", batch("e")) for _ in range(4)
-            )
-
-            assert (first[0], first[1]["Retry-After"], first[2]) == (503, "3", b"later")
-            assert second[0] == 200
-            assert second[1]["Content-Type"] == "text/html"
-            assert third[0] == 204
-            assert fourth[2] == b'{"status":"Ok"}'
-            assert len(sink.events) == 2
-
-    def test_a_fault_can_stay_until_another_script_is_followed(
-        self, sink: Sink
-    ) -> None:
-        sink.follow(Script().then_always(Fault.answer(503)))
-        assert [post(sink, "/batch/", batch("e"))[0] for _ in range(3)] == [503] * 3
-
-        sink.follow(Script())
-        assert post(sink, "/batch/", batch("e"))[0] == 200
-
-    def test_some_events_are_stored_and_then_it_failed(self, sink: Sink) -> None:
-        sink.follow(Script().then(Fault.partial(2)))
-
-        assert post(sink, "/batch/", batch("a", "b", "c"))[0] == 503
-        assert [event["event"] for event in sink.events] == ["a", "b"]
-
-    def test_a_redirect_says_where(self, sink: Sink) -> None:
-        sink.follow(Script().then(Fault.redirect("http://127.0.0.1:1/")))
-
-        status, headers, _ = post(sink, "/batch/", batch("e"))
-        assert (status, headers["Location"]) == (301, "http://127.0.0.1:1/")
-
-    def test_a_skewed_date_comes_with_an_honest_answer(self, sink: Sink) -> None:
-        date = "Thu, 01 Jan 2026 00:00:00 GMT"
-        sink.follow(Script().then(Fault(headers={"Date": date})))
-
-        status, headers, _ = post(sink, "/batch/", batch("e"))
-        assert (status, headers["Date"]) == (200, date)
-
-    def test_the_body_of_the_answer_is_cut_off(self, sink: Sink) -> None:
-        sink.follow(Script().then(Fault.cut_off()))
-
-        with pytest.raises(http.client.IncompleteRead):
-            post(sink, "/batch/", batch("e"))
-        assert len(sink.events) == 1
-
-    @pytest.mark.parametrize(("after_body", "stored"), [(False, 0), (True, 1)])
-    def test_the_connection_is_reset(
-        self, sink: Sink, *, after_body: bool, stored: int
-    ) -> None:
-        sink.follow(Script().then(Fault.reset(after_body=after_body)))
-
-        with pytest.raises(ConnectionResetError):
-            post(sink, "/batch/", batch("e"))
-        assert len(sink.events) == stored
-        assert sink.requests[0].status is None
-
-    def test_a_late_answer_is_late(self, sink: Sink) -> None:
-        sink.follow(Script().then(Fault(delay_seconds=0.3)))
-
-        with closing(connection(sink)) as client:
-            client.request("POST", "/batch/", batch("e"))
-            client.sock.settimeout(0.1)
-            with pytest.raises(TimeoutError):
-                client.getresponse()
-
-    def test_a_hang_ends_without_an_answer(self, sink: Sink) -> None:
-        sink.follow(Script().then(Fault.hang(0.05)))
-
-        with pytest.raises(http.client.RemoteDisconnected):
-            post(sink, "/batch/", batch("e"))
-
-    def test_an_answer_that_drips_arrives_whole(self, sink: Sink) -> None:
-        sink.follow(Script().then(Fault.drip(0.0005)))
-
-        assert post(sink, "/batch/", batch("e"))[2] == b'{"status":"Ok"}'
 
 
 class TestLife:
@@ -379,86 +265,3 @@ class TestLife:
             counts = sink.counts
             assert (counts.requests, counts.refused_requests) == (3, 1)
             assert (counts.events, counts.rows, counts.duplicates) == (4, 2, 2)
-
-
-COMMAND = [
-    *(sys.executable, "-c"),
-    "from leanbase_relay.cli.sink import sink; sink()",
-]
-
-
-@pytest.mark.process
-class TestCommand:
-    @pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
-    def test_it_shows_what_comes_and_ends_with_a_summary(self, ending: int) -> None:
-        with subprocess.Popen(
-            [*COMMAND, "--port", "0"], stdout=subprocess.PIPE, text=True
-        ) as child:
-            assert child.stdout is not None
-            url = re.match(r"\S+", child.stdout.readline())
-            assert url is not None
-            with closing(
-                http.client.HTTPConnection(
-                    urlsplit(url[0]).netloc, timeout=TIMEOUT_SECONDS
-                )
-            ) as client:
-                client.request("POST", "/batch/", batch("order placed"))
-                assert client.getresponse().status == 200
-            child.send_signal(ending)
-            told = child.stdout.read()
-
-        assert child.returncode == 0
-        assert "200  POST /batch/  1 event" in told
-        assert "order placed  u  00000000…0000" in told
-        assert "\x1b" not in told
-        assert "1 request, 1 event stored: 1 distinct row, 0 duplicates" in told
-
-    def test_json_prints_requests_and_nothing_else(self) -> None:
-        with subprocess.Popen(
-            [*COMMAND, "--port", "0", "--json"],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        ) as child:
-            assert child.stdout is not None
-            assert child.stderr is not None
-            url = child.stderr.readline().split()[0]
-            with closing(http.client.HTTPConnection(urlsplit(url).netloc)) as client:
-                client.request("POST", "/batch/", batch("e"))
-                assert client.getresponse().status == 200
-            line = child.stdout.readline()
-            child.send_signal(signal.SIGTERM)
-            assert child.stdout.read() == ""
-            child.stderr.read()
-
-        assert json.loads(line)["events"][0]["event"] == "e"
-
-    def test_it_ends_quietly_when_nobody_reads_any_more(self) -> None:
-        with subprocess.Popen(
-            [*COMMAND, "--port", "0"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
-        ) as child:
-            assert child.stdout is not None
-            assert child.stderr is not None
-            url = child.stdout.readline().split()[0].decode()
-            child.stdout.close()
-            with closing(http.client.HTTPConnection(urlsplit(url).netloc)) as client:
-                client.request("POST", "/batch/", batch("e"))
-                assert client.getresponse().status == 200
-            complaints = child.stderr.read()
-
-        assert (child.returncode, complaints) == (0, b"")
-
-    def test_a_taken_port_is_explained(self) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as taken:
-            port = str(taken.getsockname()[1])
-            child = subprocess.run(
-                [*COMMAND, "--port", port],
-                capture_output=True,
-                text=True,
-                check=False,
-                env=os.environ,
-            )
-
-        assert child.returncode == 1
-        assert f"port {port} on 127.0.0.1 is taken" in child.stderr
-        assert "Traceback" not in child.stderr

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from leanbase_relay.intake.lease import Writers, writers_of
 from leanbase_relay.intake.spool_file import SpoolFile
-from tests.support.spool import Hold, SpoolHouse, line, lines, logged
+from tests.support.spool import SETTLE_SECONDS, Hold, SpoolHouse, line, lines, logged
 
 # Renamed files.
 
@@ -226,6 +227,28 @@ def test_a_line_written_between_the_last_look_and_the_removal_is_not_lost(
     assert house.names() == []
 
 
+def test_a_torn_line_is_not_taken_while_its_end_is_coming(
+    house: SpoolHouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It had settled; but after it was read, and before it was judged, it grew."""
+    path = house.put("a.jsonl", line(0)[:40])
+    house.spool.step()
+    house.wait(SETTLE_SECONDS)
+
+    def late(fd: int) -> Writers:
+        with path.open("ab") as writer:
+            writer.write(line(0)[40:])
+        monkeypatch.undo()
+        return writers_of(fd)
+
+    monkeypatch.setattr("leanbase_relay.intake.lease.writers_of", late)
+    house.spool.step()
+    house.spool.step()
+
+    assert house.numbers() == [0]
+    assert house.letters() == []
+
+
 def test_another_file_renamed_to_the_same_name_is_not_removed_in_its_place(
     house: SpoolHouse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -235,6 +258,7 @@ def test_another_file_renamed_to_the_same_name_is_not_removed_in_its_place(
     def overtaken(file: SpoolFile) -> bool:
         monkeypatch.setattr(house.spool._removal, "remove", remove)
         house.put("a.jsonl", line(1))
+        file.trail.stamp = file.stat()  # on a file system that keeps coarse time
         return remove(file)
 
     monkeypatch.setattr(house.spool._removal, "remove", overtaken)

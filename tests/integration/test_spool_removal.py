@@ -143,14 +143,14 @@ def test_a_new_file_under_a_reused_inode_is_taken_from_its_beginning(
 ) -> None:
     """A kill left progress of a removed file; the new one has even its content."""
     path = house.put("a.jsonl", lines(range(3)))
-    house.spool._forgotten = _Forgetful()
+    house.spool._book._forgotten = _Forgetful()
     house.spool.step()
     (stale,) = house.progress()
     assert house.names() == []
 
     path = house.put("b.jsonl", lines(range(3)))
     house.restart()
-    house.spool._progress = {file_id(path): stale}
+    house.spool._book._progress = {file_id(path): stale}
     house.spool.step()
 
     assert house.numbers() == [0, 1, 2] * 2
@@ -174,7 +174,7 @@ def test_progress_of_another_content_is_not_believed(
 
     new = house.put("b.jsonl", lines(range(5, 10)))
     house.restart()
-    house.spool._progress = {file_id(new): stale}
+    house.spool._book._progress = {file_id(new): stale}
     house.spool.step()
 
     assert house.numbers() == [0, 1, 2, 5, 6, 7, 8, 9]
@@ -227,3 +227,41 @@ def test_progress_survives_a_time_without_the_directory(
     house.spool.step()
 
     assert house.numbers() == [0]
+
+
+def test_progress_survives_a_time_in_which_a_project_is_not_configured(
+    house: SpoolHouse, hold: Hold
+) -> None:
+    holder = hold(house.put("shop/a.jsonl", line(0)))
+    house.spool.step()
+    house.restart(projects=frozenset({"default"}))
+    house.spool.step()
+    house.restart()
+
+    holder.release()
+    house.spool.step()
+
+    assert house.numbers("shop") == [0]
+    assert house.names() == ["shop"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root has other users' directories")
+def test_progress_survives_a_time_in_which_a_directory_cannot_be_read(
+    short_dir: Path, hold: Hold
+) -> None:
+    short_dir.chmod(0o755)
+    with SpoolHouse(short_dir) as house:
+        holder = hold(house.put("shop/a.jsonl", line(0)))
+        (house.path / "shop").chmod(0o700)
+        house.spool.step()
+        try:
+            os.seteuid(65534)
+            house.spool.step()
+        finally:
+            os.seteuid(0)
+        assert "cannot be served: shop: Permission denied" in house.problems()
+
+        holder.release()
+        house.spool.step()
+
+        assert house.numbers("shop") == [0]

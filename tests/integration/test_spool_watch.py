@@ -9,6 +9,8 @@ import pytest
 from watchdog.observers.api import BaseObserver
 
 from leanbase_relay.clock import SystemClock
+from leanbase_relay.intake.spool import _Hint
+from tests.support.clock import FakeClock
 from tests.support.spool import SpoolHouse, line
 from tests.support.waiting import eventually
 
@@ -70,23 +72,28 @@ def test_a_directory_that_was_made_again_is_watched_again(running: SpoolHouse) -
 def test_reading_and_removing_do_not_wake_the_spool(
     running: SpoolHouse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Or it would keep itself busy."""
     wait_until_watching(running)
     running.put("a.jsonl", line(0))
     eventually(lambda: running.names() == [])
-    scans = []
-    step = running.spool.step
+    seen: set[tuple[str, str]] = set()
+    monkeypatch.setattr(
+        _Hint,
+        "on_any_event",
+        lambda _, event: seen.add((event.event_type, Path(event.dest_path).name)),
+    )
 
-    def counting() -> None:
-        scans.append("one")
-        step()
-
-    monkeypatch.setattr(running.spool, "step", counting)
-    (running.path / "a.log").write_bytes(b"")
-    eventually(lambda: running.spool.snapshot().ignored_files == 1)
     running.put("b.jsonl", line(1))
-    eventually(lambda: running.names() == ["a.log"])
 
-    assert len(scans) < 8
+    def is_taken() -> bool:
+        running.spool.poke()
+        return running.names() == []
+
+    eventually(is_taken)
+    running.put("c.jsonl.tmp", b"")
+    eventually(lambda: ("moved", "c.jsonl.tmp") in seen)
+
+    assert {kind for kind, _ in seen} == {"created", "closed", "moved"}
 
 
 def test_without_a_watcher_the_scan_finds_the_files(
@@ -119,3 +126,25 @@ def test_a_stop_ends_the_thread_at_once(tmp_path: Path) -> None:
 
         thread.join(5)
         assert not thread.is_alive()
+
+
+def test_while_the_store_is_full_news_do_not_hasten_the_next_scan(
+    house: SpoolHouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A scan of a hundred thousand waiting files costs most of a second."""
+    clock = house.clock
+    assert isinstance(clock, FakeClock)
+    step = house.spool.step
+
+    def twice() -> None:
+        if clock.waits:
+            clock.stop()
+        step()
+        house.spool.poke()
+
+    monkeypatch.setattr(house.spool, "step", twice)
+    house.put("a.jsonl", line(0))
+    house.set_max_store_bytes(0)
+    house.spool.run()
+
+    assert clock.waits == [5.0]

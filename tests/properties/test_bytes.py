@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from leanbase_relay.intake.event import Judge
@@ -105,6 +105,7 @@ def raw_members(text: bytes) -> list[tuple[str, str]]:
     return found
 
 
+@settings(deadline=None)
 @given(properties, blanks, st.permutations([*MEMBERS, ("properties", "")]))
 def test_an_event_in_order_is_stored_as_it_came(
     properties: str, blank: str, members: list[tuple[str, str]]
@@ -117,6 +118,7 @@ def test_an_event_in_order_is_stored_as_it_came(
     assert through(f"{blank}{line}{blank}") == line.encode()
 
 
+@settings(deadline=None)
 @given(properties, st.sets(st.sampled_from(["uuid", "timestamp"]), min_size=1))
 def test_what_is_absent_is_added_behind_what_came(
     properties: str, absent: set[str]
@@ -134,6 +136,7 @@ def test_what_is_absent_is_added_behind_what_came(
     assert {name for name, _ in added} == absent
 
 
+@settings(deadline=None)
 @given(
     properties,
     st.sampled_from(
@@ -162,6 +165,7 @@ def test_mending_a_member_leaves_the_others_spelled_as_they_were(
     assert event["properties"] == properties
 
 
+@settings(deadline=None)
 @given(properties)
 def test_adding_to_properties_leaves_every_value_as_it_was(properties: str) -> None:
     line = ",".join(
@@ -176,6 +180,7 @@ def test_adding_to_properties_leaves_every_value_as_it_was(properties: str) -> N
     }
 
 
+@settings(deadline=None)
 @given(st.lists(properties, min_size=1, max_size=6))
 def test_neighbours_do_not_touch_each_other(many: list[str]) -> None:
     start = ",".join(f'"{name}":{value}' for name, value in MEMBERS)

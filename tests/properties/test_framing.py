@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tests.support.intake import (
@@ -71,6 +71,7 @@ def outcome(relay: RunningIntake, pieces: list[bytes]) -> Outcome:
     )
 
 
+@settings(deadline=None)
 @given(streams, cuts)
 @example(longest + b"\r\n" + event(1), [MAX_BYTES + 1])
 @example(b" " * (MAX_BYTES + 1) + b"\n", [MAX_BYTES])

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import requests
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from leanbase_relay.intake.event import Judge, Judged
@@ -186,6 +186,7 @@ def but_for_what_is_random(line: bytes, mended: bytes) -> object:
     return kept if random else mended
 
 
+@settings(deadline=None)
 @given(runs, st.booleans())
 def test_a_run_is_judged_as_its_lines_are(
     lines: list[bytes],
@@ -238,6 +239,7 @@ def is_kinder(given: dict[str, Any]) -> bool:
     return empty_lists or given.get("distinctId") is not None or anonymous
 
 
+@settings(deadline=None)
 @given(lines_of(events))
 def test_what_the_judge_accepts_the_service_takes_and_the_other_way_round(
     service: Sink, line: bytes
@@ -277,6 +279,7 @@ escapes = st.sampled_from(
 )
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=60) | damaged())
 def test_no_bytes_whatever_upset_the_judge(run: bytes) -> None:
     judged = judge_of(run, RULES)
@@ -289,6 +292,7 @@ def test_no_bytes_whatever_upset_the_judge(run: bytes) -> None:
             assert (text or "").encode() is not None  # or SQLite could not keep it
 
 
+@settings(deadline=None)
 @given(st.text(max_size=40) | stamps.filter(lambda text: isinstance(text, str)))
 def test_no_timestamp_whatever_upsets_it(text: str) -> None:
     (chunk,) = judge_of(event(timestamp=text), Rules(10_000, RULES.projects)).chunks

@@ -7,6 +7,7 @@ import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
@@ -15,6 +16,7 @@ from leanbase_relay import listener
 from leanbase_relay.clock import Clock
 from leanbase_relay.intake.event import Judge
 from leanbase_relay.intake.socket import SocketIntake
+from leanbase_relay.store import schema
 from leanbase_relay.store.chunk import split, unpack
 from leanbase_relay.store.store import BEGINNING, Reader, Store, Totals
 from leanbase_relay.store.writer import Limits, Writer
@@ -84,6 +86,9 @@ class RunningIntake:
         self.path = directory / "relay.sock"
         self._store_path = directory / "relay.db"
         self.store = GatedStore.open(self._store_path)
+        if limits is FULL:  # not a row more, but a dead letter on a page begun
+            room = self.store.measure().live + FULL.for_log + schema.PAGE_BYTES
+            limits = replace(FULL, max_bytes=room)
         clock = clock or FakeClock()
         self.writer = Writer(self.store, clock, limits=limits)
         self.intake = SocketIntake(

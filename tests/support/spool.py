@@ -78,14 +78,14 @@ class SpoolHouse:
         self._thread = threading.Thread(target=self.writer.run)
         self.spool = self.new_spool()
 
-    def new_spool(self) -> Spool:
+    def new_spool(self, projects: frozenset[str] = PROJECTS) -> Spool:
         """As a start of the daemon makes it."""
         return Spool(
             self._config,
-            judge=Judge(max_bytes=self._max_event_bytes, projects=PROJECTS),
+            judge=Judge(max_bytes=self._max_event_bytes, projects=projects),
             writer=self.writer,
             clock=self.clock,
-            projects=PROJECTS,
+            projects=projects,
             max_event_bytes=self._max_event_bytes,
             progress=self._reader.spool_progress(),
         )
@@ -118,10 +118,10 @@ class SpoolHouse:
         other.write_bytes(content)
         return other.rename(path)
 
-    def restart(self) -> None:
+    def restart(self, projects: frozenset[str] = PROJECTS) -> None:
         """As after a kill: nothing is known but what the store knows."""
         self.spool.close()
-        self.spool = self.new_spool()
+        self.spool = self.new_spool(projects)
 
     def settle(self) -> None:
         """A step, the time in which files settle, and another step."""

@@ -274,6 +274,13 @@ class TestDistinctId:
     ) -> None:
         assert accepted(line_with(("distinct_id",), **ids)) == GOOD
 
+    def test_phps_spelling_counts_where_upstream_finds_no_id(self) -> None:
+        ids: dict[str, Any] = {"distinctId": 5, "properties": {"distinct_id": "inner"}}
+
+        event = accepted(line_with(("distinct_id",), **ids))
+
+        assert event == {**GOOD, **ids, "distinct_id": "inner"}
+
     def test_the_top_level_wins_over_the_properties(self) -> None:
         line = line_with(properties={"distinct_id": "inner"})
 

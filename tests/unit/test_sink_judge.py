@@ -1,18 +1,13 @@
-import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from leanbase_relay.sink.envelope import Envelope
-from leanbase_relay.sink.judge import (
-    Row,
-    judge,
-    produced_bytes,
-    project_key,
-    without_performance_events,
-)
+from leanbase_relay.sink.judge import judge, project_key, without_performance_events
 from leanbase_relay.sink.limits import Refusal
+from leanbase_relay.sink.row import Row
+from leanbase_relay.sink.stored_time import TimeRule
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 GOOD: dict[str, Any] = {"event": "e", "distinct_id": "u"}
@@ -23,9 +18,7 @@ def rows_of(*events: dict[str, Any]) -> list[Row]:
         events,
         api_key="phc_test",
         historical=False,
-        sent_at=None,
-        now=NOW,
-        deadband=timedelta(0),
+        time=TimeRule.of(None, now=NOW, deadband=timedelta(0)),
     )
 
 
@@ -149,11 +142,3 @@ def test_performance_events_are_forgotten() -> None:
     assert without_performance_events([{"event": "$performance_event"}, GOOD]) == (
         GOOD,
     )
-
-
-def test_the_produced_size_is_that_of_the_event_as_a_json_string() -> None:
-    event = {**GOOD, "properties": {"text": 'a "quoted" \\ é \n'}}
-    text = json.dumps(event, ensure_ascii=False, separators=(",", ":"))
-    expected = len(json.dumps(text, ensure_ascii=False).encode())
-
-    assert produced_bytes({**event, "unknown": "is not stored"}) == expected

@@ -5,11 +5,11 @@ import pytest
 
 from leanbase_relay.sink.stored_time import (
     BEYOND_THE_CALENDAR,
+    TimeRule,
     correction,
     parse_sent_at,
     parse_time,
     sent_at_of_query,
-    stored_time,
 )
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -22,7 +22,7 @@ def stored(
     deadband: timedelta = DEADBAND,
     **event: Any,
 ) -> datetime:
-    return stored_time(event, sent_at=sent_at, now=NOW, deadband=deadband)
+    return TimeRule.of(sent_at, now=NOW, deadband=deadband).stored(event)
 
 
 @pytest.mark.parametrize(

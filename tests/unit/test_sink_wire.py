@@ -111,3 +111,17 @@ def test_a_status_that_nobody_knows_can_be_answered() -> None:
     raw = render(Answer(599), wall=0.0, closing=False)
 
     assert raw.startswith(b"HTTP/1.1 599 Unknown\r\n")
+
+
+@pytest.mark.parametrize("status", [100, 204, 304])
+def test_some_statuses_have_no_body_whatever_is_asked_for(status: int) -> None:
+    raw = render(Answer(status, b"x"), wall=0.0, closing=False)
+
+    assert b"Content-Length" not in raw
+    assert raw.endswith(b"\r\n\r\n")
+
+
+def test_padding_that_is_to_follow_counts() -> None:
+    raw = render(Answer.json(b"{}"), wall=0.0, closing=False, padding=8)
+
+    assert b"Content-Length: 10\r\n" in raw

@@ -1,0 +1,101 @@
+"""What is known of each spool file: its progress, as the store has it, and its trail.
+
+Progress reaches the store together with events. Where no events carry it along, when a
+file is gone or stays although it seemed finished, `tell_store` does.
+"""
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from leanbase_relay.intake.spool_directory import Listing
+from leanbase_relay.intake.spool_file import SpoolFile, Stamp, Trail
+from leanbase_relay.store.deposit import Deposit, FileId, FileProgress
+from leanbase_relay.store.writer import Writer
+
+
+class ProgressBook:
+    """Every file that is not wholly taken and removed.
+
+    Args:
+        progress: what the store knows at the start.
+    """
+
+    def __init__(self, writer: Writer, progress: Iterable[FileProgress]) -> None:
+        self._writer = writer
+        self._progress = {known.file: known for known in progress}
+        self._trails: dict[FileId, Trail] = {}
+        self._forgotten: set[FileId] = set()
+        self._unfinished: set[FileId] = set()
+
+    @property
+    def files(self) -> set[FileId]:
+        """All that something is known of."""
+        return self._progress.keys() | self._trails.keys()
+
+    @property
+    def untold(self) -> int:
+        """How many files the store is yet to forget."""
+        return len(self._forgotten)
+
+    def progress(self, file: FileId) -> FileProgress | None:
+        """How far a file is taken; for whoever has that inode number now."""
+        return self._progress.get(file)
+
+    def trail(self, file: FileId, stamp: Stamp, *, now: float) -> Trail:
+        """What is remembered of a file, brought up to date."""
+        trail = self._trails.setdefault(file, Trail(stamp, now))
+        if trail.stamp != stamp:
+            trail.stamp, trail.since = stamp, now
+        return trail
+
+    def note(self, file: SpoolFile) -> None:
+        """Something of it was committed."""
+        self._progress[file.id] = file.progress
+        self._forgotten.discard(file.id)  # the number is in use again
+
+    def note_unfinished(self, file: SpoolFile) -> None:
+        """It stays and may grow, so it must be known by its content from now on."""
+        file.progress = replace(file.progress, finished_ctime_ns=None)
+        self._progress[file.id] = file.progress
+        self._unfinished.add(file.id)
+
+    def start_over(self, file: FileId) -> None:
+        """What was known is not of this file."""
+        self._progress.pop(file, None)
+
+    def forget(self, file: FileId) -> None:
+        """The file is gone."""
+        self._trails.pop(file, None)
+        self._progress.pop(file, None)
+        self._forgotten.add(file)
+
+    def forget_gone(self, listing: Listing) -> None:
+        """Forget the files that others removed.
+
+        But not those of a file system that is not mounted now, or of a project that
+        is not configured now: they may come back.
+        """
+        if not listing.complete:
+            return
+        devices = {directory.id.device for directory in listing.directories}
+        for file in self.files - listing.present:
+            self._trails.pop(file, None)
+            progress = self._progress.get(file)
+            if progress is None or file.device not in devices:
+                continue
+            if progress.name.partition("/")[0] not in listing.unserved:
+                self.forget(file)
+
+    def tell_store(self) -> None:
+        """Bring the stored progress up to date.
+
+        Raises:
+            StoreFull, StoreUnavailable, Stopping: it is to be told again.
+        """
+        for file in tuple(self._unfinished):
+            if file in self._progress:
+                self._writer.submit(Deposit(progress=self._progress[file])).wait()
+            self._unfinished.discard(file)
+        if self._forgotten:
+            self._writer.submit(Deposit(forget=tuple(self._forgotten))).wait()
+            self._forgotten.clear()
