@@ -6,6 +6,7 @@ connection: this is intake alone.
 
 import os
 import time
+from itertools import islice
 from pathlib import Path
 
 from benchmarks import limits, relay
@@ -48,9 +49,7 @@ def _written_aside(setting: Setting, directory: Path) -> list[Path]:
         for number in range(FILES):
             name = directory / f"{number:03d}.part"
             with name.open("wb") as file:
-                file.writelines(
-                    line for line, _ in zip(events, range(each), strict=False)
-                )
+                file.writelines(islice(events, each))
                 file.flush()
                 os.fsync(file.fileno())
             names.append(name)
