@@ -68,7 +68,7 @@ def main(
     """Measure the installed relay on this machine."""
     rounds = rounds or (_QUICK_ROUNDS if quick else _ROUNDS)
     questions = [QUESTIONS[name] for name in only or QUESTIONS]
-    with tempfile.TemporaryDirectory(prefix="lb", dir=_disk(directory)) as root:
+    with tempfile.TemporaryDirectory(prefix="bench", dir=_disk(directory)) as root:
         setting = _setting(Path(root), quick=quick)
         about = {
             **machine.describe(setting.root),

@@ -55,12 +55,12 @@ and in another
     help="Misbehave as this YAML file says; see docs/sink.md.",
 )
 @click.option(
-    "--v1/--no-v1",
-    default=True,
-    help="Without protocol v1, as an older server: 404.",
+    "--no-v1", is_flag=True, help="Do not know protocol v1: 404, as an older server."
 )
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a request.")
-def sink(port: int, host: str, script: Path | None, *, v1: bool, as_json: bool) -> None:
+def sink(
+    port: int, host: str, script: Path | None, *, no_v1: bool, as_json: bool
+) -> None:
     """Stand in for Leanbase, as strict as the real one, and print what arrives.
 
     No account is needed and nothing leaves this machine. Ctrl-C ends it with a
@@ -69,7 +69,7 @@ def sink(port: int, host: str, script: Path | None, *, v1: bool, as_json: bool) 
     # Blocked before any thread exists, so that the signals wait for `sigtimedwait`.
     signal.pthread_sigmask(signal.SIG_BLOCK, ENDING_SIGNALS)
     display = _display(as_json=as_json)
-    stand_in = _stand_in(port, host, script, v1=v1, on_request=display.show)
+    stand_in = _stand_in(port, host, script, v1=not no_v1, on_request=display.show)
     try:
         stand_in.start()
     except OSError as error:

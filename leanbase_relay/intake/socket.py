@@ -37,6 +37,7 @@ MAX_UNSENT_BYTES = 64 << 10
 """Of `error` replies that a client does not read; beyond it they are left out. The
 counts are always right, and the dead letters keep every refused line."""
 
+_COUNTS = b'{"stored":%d,"refused":%d}\n'
 _PEERCRED = struct.Struct("3i")  # struct ucred of unix(7): pid, uid, gid
 
 
@@ -314,7 +315,7 @@ class _Connection(asyncio.BufferedProtocol):
             return
         if self._news and self._writing:
             self._news = False
-            counts = _line(stored=self._stored, refused=self._refused)
+            counts = _COUNTS % (self._stored, self._refused)
             self._transport.write(b"".join([*self._errors, counts]))
             self._errors.clear()
             self._unsent_bytes = 0

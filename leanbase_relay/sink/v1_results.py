@@ -51,7 +51,7 @@ def _told(result: Result) -> str:
     if result.details is None:  # by hand, since there are many
         return f'"{result.uuid}":{{"result":{json.dumps(result.word)}}}'
     said = {"result": result.word, "details": result.details}
-    return f'"{result.uuid}":{json.dumps(said)}'
+    return f'"{result.uuid}":{json.dumps(said, separators=(",", ":"))}'
 
 
 def _ruled(result: Result, position: int, rulings: Sequence[Ruling]) -> Result:

@@ -7,6 +7,7 @@ or HTTP. `Store` writes and belongs to the writer's thread; `Reader` only reads,
 each thread that looks has its own.
 """
 
+import os
 import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -122,6 +123,7 @@ class Store:
 
     def __init__(self, conn: sqlite3.Connection, path: Path) -> None:
         self.path = path
+        self._log_path = _log_path(path)
         self._conn = conn
         self._totals = _read_totals(conn)
         self.totals = self._totals.copy()
@@ -284,7 +286,7 @@ class Store:
 
     def log_bytes(self) -> int:
         """How long the write-ahead log is."""
-        return _file_bytes(_log_path(self.path))
+        return _file_bytes(self._log_path)
 
     def give_back(self, *, pages: int) -> None:
         """Return free pages to the file system: a small step, not a rewrite."""
@@ -468,7 +470,7 @@ class Reader:
 
     def size(self) -> int:
         """Bytes of database and write-ahead log on the disk."""
-        return _file_bytes(self._path) + _file_bytes(_log_path(self._path))
+        return _file_bytes(str(self._path)) + _file_bytes(_log_path(self._path))
 
 
 def _read_totals(conn: sqlite3.Connection) -> dict[str, Totals]:
@@ -480,12 +482,12 @@ def _read_totals(conn: sqlite3.Connection) -> dict[str, Totals]:
     return totals
 
 
-def _log_path(path: Path) -> Path:
-    return path.with_name(path.name + "-wal")
+def _log_path(path: Path) -> str:
+    return f"{path}-wal"
 
 
-def _file_bytes(path: Path) -> int:
+def _file_bytes(path: str) -> int:
     try:
-        return path.stat().st_size
+        return os.stat(path).st_size  # noqa: PTH116 - asked after each commit
     except FileNotFoundError:
         return 0

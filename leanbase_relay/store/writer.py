@@ -12,7 +12,6 @@ import logging
 import queue
 import sqlite3
 import threading
-from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -286,24 +285,17 @@ class Writer:
 
     def _pack(self, deposits: list[_Work]) -> "list[_Row]":
         """Chunks become rows; small neighbours of a project share one."""
-        runs: dict[str, list[list[Chunk]]] = defaultdict(list)
+        runs: dict[str, _Run] = {}
+        rows = []
         for work in deposits:
             assert isinstance(work.asked, Deposit), "only deposits bring chunks"
             for chunk in work.asked.chunks:
-                rows = runs[chunk.project]
-                if rows and self._fits(rows[-1], chunk):
-                    rows[-1].append(chunk)
-                else:
-                    rows.append([chunk])
-        return [_row(row) for rows in runs.values() for row in rows]
-
-    def _fits(self, row: list[Chunk], chunk: Chunk) -> bool:
-        events = sum(other.events for other in row) + chunk.events
-        size = sum(len(other.event_bytes) for other in row) + len(chunk.event_bytes)
-        return (
-            events <= self._limits.max_chunk_events
-            and size <= self._limits.max_chunk_bytes
-        )
+                run = runs.get(chunk.project)
+                if run is None or not run.has_room_for(chunk, self._limits):
+                    run = runs[chunk.project] = _Run()
+                    rows.append(run)
+                run.add(chunk)
+        return [run.row() for run in rows]
 
     # Room.
 
@@ -483,7 +475,26 @@ class _Row:
         return pages * schema.PAGE_BYTES
 
 
-def _row(chunks: list[Chunk]) -> _Row:
-    event_bytes = join(chunk.event_bytes for chunk in chunks)
-    events = sum(chunk.events for chunk in chunks)
-    return _Row(chunks[0].project, pack(event_bytes), events, len(event_bytes))
+class _Run:
+    """Chunks of one project that are to become one row."""
+
+    def __init__(self) -> None:
+        self._chunks: list[Chunk] = []
+        self._events = 0
+        self._size = 0
+
+    def has_room_for(self, chunk: Chunk, limits: Limits) -> bool:
+        return (
+            self._events + chunk.events <= limits.max_chunk_events
+            and self._size + len(chunk.event_bytes) <= limits.max_chunk_bytes
+        )
+
+    def add(self, chunk: Chunk) -> None:
+        self._chunks.append(chunk)
+        self._events += chunk.events
+        self._size += len(chunk.event_bytes)
+
+    def row(self) -> _Row:
+        event_bytes = join(chunk.event_bytes for chunk in self._chunks)
+        project = self._chunks[0].project
+        return _Row(project, pack(event_bytes), self._events, len(event_bytes))

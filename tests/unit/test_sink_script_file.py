@@ -1,16 +1,16 @@
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from leanbase_relay.errors import ConfigError
-from leanbase_relay.sink import Fault, Ruling, Step
+from leanbase_relay.sink import Fault, Ruling, Step, script_terms
 from leanbase_relay.sink.fault import HTML_PAGE
 from leanbase_relay.sink.script_file import FaultFile, load
 
-EXAMPLES = sorted(
-    (Path(__file__).parent.parent.parent / "examples/faults").glob("*.yaml")
-)
+ROOT = Path(__file__).parent.parent.parent
+EXAMPLES = sorted((ROOT / "examples/faults").glob("*.yaml"))
 
 
 def read(directory: Path, text: str) -> FaultFile:
@@ -229,3 +229,19 @@ def test_the_ready_scripts_are_right(path: Path) -> None:
 
 def test_there_are_ready_scripts() -> None:
     assert len(EXAMPLES) >= 3
+
+
+def test_the_script_of_the_page_is_right(tmp_path: Path) -> None:
+    page = (ROOT / "docs/sink.md").read_text()
+    (text,) = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+
+    file = read(tmp_path, text)
+    assert len(file.script.steps) == 4
+    assert file.refuses is not None
+
+
+@pytest.mark.parametrize("name", script_terms.FAULT_TERMS)
+def test_the_page_tells_every_term(name: str) -> None:
+    page = (ROOT / "docs/sink.md").read_text()
+
+    assert re.search(rf"[` ]{name}[:`]", page)
