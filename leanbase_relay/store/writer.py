@@ -17,24 +17,57 @@ from dataclasses import dataclass
 
 from leanbase_relay.clock import Clock
 from leanbase_relay.errors import Stopping, StoreError, StoreFull, StoreUnavailable
-from leanbase_relay.store.chunk import Chunk, Packed, join, pack
+from leanbase_relay.store import schema
+from leanbase_relay.store.chunk import MAX_CHUNK_BYTES, Chunk, Packed, join, pack
 from leanbase_relay.store.deposit import Deposit
-from leanbase_relay.store.room import Limits, NoRoom, Room, room_of
-from leanbase_relay.store.store import Store, Totals
-
-__all__ = ["MAX_GROUP_BYTES", "Change", "Limits", "Receipt", "Writer"]
+from leanbase_relay.store.store import Space, Store, Totals
 
 log = logging.getLogger(__name__)
 
 MAX_GROUP_BYTES = 8 << 20
 """Event bytes that one transaction takes, roughly: what bounds its time and memory."""
 
+_KEEP_FREE_BYTES = 4 << 20  # not worth giving back: the next events will fill it
+_KEEP_LOG_BYTES = 1 << 20
+_VACUUM_PAGES = 512  # 2 MiB a step: a few milliseconds in which nothing is committed
 _TIDY_SOON_SECONDS = 1.0
 _TIDY_NEXT_SECONDS = 0.25
 _TIDY_AFTER_TROUBLE_SECONDS = 60.0
 
 Change = Callable[[Store], None]
 """What lanes and commands ask for: called inside the group's transaction."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds of the store, all in bytes but `max_chunk_events`.
+
+    Attributes:
+        max_bytes: database, write-ahead log and dead letters together.
+        drop_oldest: at that bound, give up the oldest events instead of refusing new.
+        dead_letter_bytes: above this the oldest dead letters go.
+        max_chunk_events, max_chunk_bytes: of one chunk, unless it came larger.
+    """
+
+    max_bytes: int
+    drop_oldest: bool
+    dead_letter_bytes: int
+    max_chunk_events: int
+    max_chunk_bytes: int = MAX_CHUNK_BYTES
+
+    @property
+    def for_pages(self) -> int:
+        """What the database may take, in bytes.
+
+        The rest is for the write-ahead log, which grows to about twice the size at
+        which it is folded in, and then starts over.
+        """
+        return self.max_bytes - self.for_log
+
+    @property
+    def for_log(self) -> int:
+        """What the write-ahead log may take, while no long reader holds it."""
+        return 2 * schema.CHECKPOINT_PAGES * schema.PAGE_BYTES
 
 
 class Receipt:
@@ -102,10 +135,13 @@ class Writer:
         self._waiting_bytes = 0
         self._ended = False
         self._broken = False
-        self._room = Room(store, limits)
+        self._space = store.measure()
+        self._letter_bytes = store.dead_letter_bytes
         self._tidy_at: float | None = clock.monotonic() + _TIDY_SOON_SECONDS
         self.trouble: str | None = None
         """Why nothing can be stored, while that is so."""
+        self.full = False
+        """Whether the last events were refused for want of room."""
 
     # What others call.
 
@@ -142,9 +178,9 @@ class Writer:
         return self._store.totals
 
     @property
-    def full(self) -> bool:
-        """Whether the last events were refused for want of room."""
-        return self._room.full
+    def space(self) -> Space:
+        """The room taken, as last measured."""
+        return self._space
 
     def finish(self) -> None:
         """Commit what waits, then end."""
@@ -189,41 +225,42 @@ class Writer:
     def _commit(self, group: list[_Work]) -> None:
         deposits = [work for work in group if isinstance(work.asked, Deposit)]
         packed = self._pack(deposits)
-        short = self._judge_room(packed)
-        if short is None:
-            group, packed = self._without_events(group), []
-        error = self._transact(group, packed, short or 0)
+        wanted = sum(row.room for row in packed)
+        short, refused = self._judge_room(wanted)
+        if refused is not None:
+            group = self._without_events(group, refused)
+            packed = []
+        self._note_full(wanted, refused)
+        error = self._transact(group, packed, short)
         for work in group:
             self._settle(work, error)
         for tell in self._after_group:
             tell()
         self._on_committed(self._store.totals)
 
-    def _judge_room(self, packed: "list[_Row]") -> int | None:
-        """How many bytes of old events must go; None if there is no room to be had."""
-        was_full = self._room.full
-        try:
-            if packed:
-                return self._room.judge(sum(row.room for row in packed))
-            self._room.look_again()
-        except NoRoom:
-            if not was_full:
-                log.warning("store_full max_bytes=%d", self._limits.max_bytes)
-            return None
-        except sqlite3.Error as error:
-            self._fell(error)
-        return 0
-
     def _transact(
         self, group: list[_Work], packed: "list[_Row]", short: int
     ) -> StoreUnavailable | None:
         """One transaction: all of the group, or the reason why none of it."""
+        now_ms = round(self._clock.wall() * 1000)
         try:
             if self._broken:
                 self._store.reopen()
                 self._broken = False
             with self._store.transaction():
-                self._write(group, packed, short)
+                if short:
+                    self._store.drop_oldest(short)
+                for row in packed:
+                    self._store.append(
+                        row.project,
+                        row.packed,
+                        events=row.events,
+                        size=row.size,
+                        now_ms=now_ms,
+                    )
+                for work in group:
+                    self._change(work.asked, now_ms)
+                self._trim_letters(packed)
         except (sqlite3.Error, StoreUnavailable) as error:
             return self._fell(error)
         except BaseException:  # a fault of ours ends the thread, but none waits on it
@@ -231,34 +268,14 @@ class Writer:
                 self._settle(work, Stopping("the relay is stopping"))
             raise
         self._recovered()
-        self._room.grew(sum(row.room for row in packed))
-        if self._tidy_at is None:
-            self._tidy_at = self._clock.monotonic() + _TIDY_SOON_SECONDS
+        self._grew(packed)
         return None
-
-    def _write(self, group: list[_Work], packed: "list[_Row]", short: int) -> None:
-        now_ms = round(self._clock.wall() * 1000)
-        if short:
-            self._store.drop_oldest(short)
-        for row in packed:
-            self._store.append(
-                row.project,
-                row.packed,
-                events=row.events,
-                size=row.size,
-                now_ms=now_ms,
-            )
-        for work in group:
-            self._change(work.asked, now_ms)
-        self._room.trim_letters()
 
     def _change(self, asked: Deposit | Change, now_ms: int) -> None:
         """Everything of a deposit but its chunks, which are rows by now."""
         if not isinstance(asked, Deposit):
             asked(self._store)
             return
-        if asked.refused:
-            self._room.make_for(asked.refused)
         for letter in asked.refused:
             self._store.refuse(letter, now_ms=now_ms)
         if asked.progress is not None:
@@ -280,14 +297,89 @@ class Writer:
                 run.add(chunk)
         return [run.row() for run in rows]
 
-    def _without_events(self, group: list[_Work]) -> list[_Work]:
+    # Room.
+
+    def _judge_room(self, wanted: int) -> tuple[int, StoreFull | None]:
+        """How many bytes of old events must go; or that there is no room to be had."""
+        if not wanted:
+            return 0, None
+        if self._lacks(wanted) or self._is_log_long(wanted):
+            self._measure()  # acks may have made room since
+        if self._is_log_long(wanted):
+            self._fold_log()
+        short = self._lacks(wanted)
+        if self._is_log_long(wanted) or (short and not self._limits.drop_oldest):
+            return 0, StoreFull("store full")
+        return short, None
+
+    def _lacks(self, wanted: int) -> int:
+        """By how many bytes the rows exceed the room for pages: less backlog helps."""
+        return max(self._space.live + wanted - self._limits.for_pages, 0)
+
+    def _is_log_long(self, wanted: int) -> bool:
+        """Whether the log would take more than its share and what pages leave over.
+
+        It cannot be folded in while somebody reads for long; then nothing but the end
+        of that reading helps.
+        """
+        log = self._space.log + wanted
+        pages = max(self._space.live + wanted, self._space.live + self._space.free)
+        return log > self._limits.for_log and pages + log > self._limits.max_bytes
+
+    def _note_full(self, wanted: int, refused: StoreFull | None) -> None:
+        if wanted:
+            self.full = refused is not None
+        elif self.full:  # until a whole chunk would fit again
+            self._measure()
+            self.full = self._lacks(self._limits.max_chunk_bytes) > 0
+
+    def _trim_letters(self, packed: "list[_Row]") -> None:
+        """Keep dead letters within their bound, and the store within its own."""
+        store = self._store
+        store.trim_dead_letters(self._limits.dead_letter_bytes)
+        if store.dead_letter_bytes <= self._letter_bytes:
+            return
+        grown = store.dead_letter_bytes + sum(row.room for row in packed)
+        if self._lacks(grown):
+            excess = store.measure().live - self._limits.for_pages
+            if excess > 0:
+                store.trim_dead_letters(max(store.dead_letter_bytes - excess, 0))
+
+    def _grew(self, packed: "list[_Row]") -> None:
+        letters = self._store.dead_letter_bytes
+        grown = sum(row.room for row in packed) + max(letters - self._letter_bytes, 0)
+        self._letter_bytes = letters
+        self._space = Space(
+            live=self._space.live + grown,
+            free=max(self._space.free - grown, 0),
+            log=self._store.log_bytes(),
+        )
+        if self._tidy_at is None:
+            self._tidy_at = self._clock.monotonic() + _TIDY_SOON_SECONDS
+
+    def _fold_log(self) -> None:
+        try:
+            self._store.truncate_log()
+        except sqlite3.Error as error:
+            self._fell(error)
+        self._measure()
+
+    def _measure(self) -> None:
+        try:
+            self._space = self._store.measure()
+        except sqlite3.Error as error:
+            self._fell(error)
+
+    def _without_events(self, group: list[_Work], error: StoreFull) -> list[_Work]:
         """Settle the deposits that bring events; the others go on."""
         kept = []
         for work in group:
             if isinstance(work.asked, Deposit) and work.asked.chunks:
-                self._settle(work, StoreFull("store full"))
+                self._settle(work, error)
             else:
                 kept.append(work)
+        if not self.full:
+            log.warning("store_full max_bytes=%d", self._limits.max_bytes)
         return kept
 
     # Trouble, and its end.
@@ -319,8 +411,12 @@ class Writer:
             return
         self._tidy_at = None
         try:
-            if self._room.tidy():
+            self._space = self._store.measure()
+            if self._space.free > _KEEP_FREE_BYTES:
+                self._store.give_back(pages=_VACUUM_PAGES)
                 self._tidy_at = now + _TIDY_NEXT_SECONDS
+            elif self._space.log > _KEEP_LOG_BYTES:
+                self._store.truncate_log()
         except sqlite3.Error as error:
             log.warning("store_not_tidied error=%s", error)
             self._tidy_at = now + _TIDY_AFTER_TROUBLE_SECONDS
@@ -374,7 +470,9 @@ class _Row:
 
     @property
     def room(self) -> int:
-        return room_of(self.packed)
+        """Bytes that the row takes in the file, at most: whole pages."""
+        pages = -(-len(self.packed.data) // (schema.PAGE_BYTES - 4)) + 1
+        return pages * schema.PAGE_BYTES
 
 
 class _Run:
