@@ -16,23 +16,19 @@ import sys
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 from leanbase_relay import __version__, listener, systemd
 from leanbase_relay import config as configuration
+from leanbase_relay.assembly import Parts
 from leanbase_relay.clock import Clock, SystemClock
-from leanbase_relay.config import Config, ProjectConfig
+from leanbase_relay.config import Config
 from leanbase_relay.control import Control
 from leanbase_relay.errors import ConfigError
-from leanbase_relay.forward.lane import Lane, Settings
-from leanbase_relay.forward.upstream import Upstream
-from leanbase_relay.intake.event import Judge
-from leanbase_relay.intake.socket import SocketIntake
-from leanbase_relay.intake.spool import Spool
 from leanbase_relay.status import ProjectView, SpoolView, StoreView, View, status
 from leanbase_relay.store import lock
 from leanbase_relay.store.store import Reader, Store, Totals
-from leanbase_relay.store.writer import Limits, Writer
 
 log = logging.getLogger(__name__)
 
@@ -110,29 +106,20 @@ class Daemon:
 
     def _start(self, house: ExitStack) -> None:
         config = self._config
-        config.store.path.parent.mkdir(parents=True, exist_ok=True)
+        _make_lasting(config.store.path.parent)
         house.enter_context(lock.held(config.store.path))
         self._started_at = self._clock.monotonic()
         store = Store.open(config.store.path)
         house.callback(self._close_store, store)
-        self._writer = Writer(
-            store,
-            self._clock,
-            limits=Limits(
-                max_bytes=config.store.max_bytes,
-                drop_oldest=config.store.when_full == "drop_oldest",
-                dead_letter_bytes=config.dead_letters.max_bytes,
-                max_chunk_events=config.batch.max_events,
-            ),
-            on_committed=self._committed,
-        )
+        parts = Parts(config, self._clock)
+        self._writer = parts.writer(store, on_committed=self._committed)
         self._reader = self._open_reader(house)
         self._lanes = {
-            name: self._lane(project, self._open_reader(house))
+            name: parts.lane(project, self._open_reader(house), self._writer)
             for name, project in config.projects.items()
         }
-        self._spool = self._make_spool()
-        self._intake = self._make_intake()
+        self._spool = parts.spool(self._writer, self._reader.spool_progress())
+        self._intake = parts.socket_intake(self._writer)
         self._control = Control({"status": self._answer_status, "flush": self._flush})
         intake_socket = listener.listen(
             config.socket.path, mode=config.socket.mode, group=config.socket.group
@@ -159,71 +146,6 @@ class Daemon:
         reader = Reader(self._config.store.path)
         house.callback(reader.close)
         return reader
-
-    def _lane(self, project: ProjectConfig, reader: Reader) -> Lane:
-        return Lane(
-            project.name,
-            reader=reader,
-            writer=self._writer,
-            upstream=self._upstream(project),
-            clock=self._clock,
-            settings=self._settings(),
-        )
-
-    def _upstream(self, project: ProjectConfig) -> Upstream:
-        upstream = self._config.upstream
-        return Upstream(
-            upstream.url,
-            key=project.api_key,
-            clock=self._clock,
-            compression=upstream.compression,
-            connect_timeout_seconds=upstream.connect_timeout_seconds,
-            timeout_seconds=upstream.timeout_seconds,
-            proxy=upstream.proxy,
-            ca_file=upstream.ca_file,
-        )
-
-    def _settings(self) -> Settings:
-        batch, retry = self._config.batch, self._config.retry
-        return Settings(
-            max_events=batch.max_events,
-            max_bytes=batch.max_bytes,
-            max_wait_seconds=batch.max_wait_seconds,
-            first_delay_seconds=retry.first_delay_seconds,
-            max_delay_seconds=retry.max_delay_seconds,
-            max_attempts=retry.max_attempts,
-        )
-
-    def _judge(self) -> Judge:
-        config = self._config
-        return Judge(
-            max_bytes=config.events.max_bytes,
-            projects=frozenset(config.projects),
-            disable_geoip=config.events.disable_geoip,
-            max_events=config.batch.max_events,
-        )
-
-    def _make_intake(self) -> SocketIntake:
-        return SocketIntake(
-            judge=self._judge(),
-            writer=self._writer,
-            clock=self._clock,
-            max_event_bytes=self._config.events.max_bytes,
-            allow_uids=self._config.socket.allow_uids,
-        )
-
-    def _make_spool(self) -> Spool | None:
-        if self._config.spool.path is None:
-            return None
-        return Spool(
-            self._config.spool,
-            judge=self._judge(),
-            writer=self._writer,
-            clock=self._clock,
-            projects=frozenset(self._config.projects),
-            max_event_bytes=self._config.events.max_bytes,
-            progress=self._reader.spool_progress(),
-        )
 
     # Threads.
 
@@ -284,10 +206,11 @@ class Daemon:
             return
         self._reload_problem = _needs_restart(self._config, config)
         self._config = config
+        parts = Parts(config, self._clock)
         for name, lane in self._lanes.items():
             if name in config.projects:
-                upstream = self._upstream(config.projects[name])
-                lane.reconfigure(upstream, self._settings())
+                upstream = parts.upstream(config.projects[name])
+                lane.reconfigure(upstream, parts.lane_settings())
         log.info("config_reloaded")
         if self._reload_problem:
             log.warning("config_needs_restart %s", self._reload_problem)
@@ -378,6 +301,19 @@ def _needs_restart(old: Config, new: Config) -> str | None:
     if not changed:
         return None
     return f"The configuration changed in {', '.join(changed)}: restart the relay."
+
+
+def _make_lasting(directory: Path) -> None:
+    """Make a directory that is still there after the power failed."""
+    if directory.is_dir():
+        return
+    _make_lasting(directory.parent)
+    directory.mkdir(exist_ok=True)
+    above = os.open(directory.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(above)
+    finally:
+        os.close(above)
 
 
 def _join(threads: list[threading.Thread], seconds: float, clock: Clock) -> None:

@@ -141,10 +141,18 @@ def _opened_to_read(path: Path, how: str) -> sqlite3.Connection:
 
 
 def _prepare(conn: sqlite3.Connection, path: Path) -> None:
-    # These two only take effect before the first table is made. Space is then given
-    # back in small steps (`incremental_vacuum`), never by rewriting the whole file.
-    conn.execute(f"pragma page_size = {PAGE_BYTES}")
-    conn.execute("pragma auto_vacuum = incremental")
+    (version,) = conn.execute("pragma user_version").fetchone()
+    if version > VERSION:
+        raise StoreError(
+            f"{path} was made by a newer leanbase-relay (its schema is {version}, "
+            f"this one knows {VERSION}); install that version again"
+        )
+    if version == 0:
+        # These two only take effect before the first table is made; later, the second
+        # would write, which a full disk does not allow. Space is then given back in
+        # small steps (`incremental_vacuum`), never by rewriting the whole file.
+        conn.execute(f"pragma page_size = {PAGE_BYTES}")
+        conn.execute("pragma auto_vacuum = incremental")
     conn.execute("pragma journal_mode = wal")
     # We have already told the producer "stored". NORMAL may forget the last commits
     # when the power fails, and the producer will not send them again.
@@ -156,12 +164,6 @@ def _prepare(conn: sqlite3.Connection, path: Path) -> None:
     conn.execute(f"pragma journal_size_limit = {CHECKPOINT_PAGES * PAGE_BYTES}")
     conn.execute("pragma temp_store = memory")
     conn.execute(f"pragma busy_timeout = {BUSY_MS}")
-    (version,) = conn.execute("pragma user_version").fetchone()
-    if version > VERSION:
-        raise StoreError(
-            f"{path} was made by a newer leanbase-relay (its schema is {version}, "
-            f"this one knows {VERSION}); install that version again"
-        )
     if version < VERSION:
         _migrate(conn)
 

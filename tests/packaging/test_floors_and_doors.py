@@ -18,7 +18,7 @@ FLOORS = (
     {"__main__"},
     {"cli"},
     {"daemon"},
-    {"control", "status"},
+    {"assembly", "control", "status"},
     {"intake", "forward", "sink"},
     {"store"},
     {"ground"},

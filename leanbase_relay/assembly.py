@@ -1,0 +1,111 @@
+"""Assembly: each part of the relay, made as the configuration wants it.
+
+The one place that knows which setting goes where. The daemon asks for the parts and
+gives them their life.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+from leanbase_relay.clock import Clock
+from leanbase_relay.config import Config, ProjectConfig
+from leanbase_relay.forward.lane import Lane, Settings
+from leanbase_relay.forward.upstream import Upstream
+from leanbase_relay.intake.event import Judge
+from leanbase_relay.intake.socket import SocketIntake
+from leanbase_relay.intake.spool import Spool
+from leanbase_relay.store.deposit import FileProgress
+from leanbase_relay.store.store import Reader, Store, Totals
+from leanbase_relay.store.writer import Limits, Writer
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """Makes parts; keeps none."""
+
+    config: Config
+    clock: Clock
+
+    def writer(
+        self, store: Store, *, on_committed: Callable[[Mapping[str, Totals]], None]
+    ) -> Writer:
+        """The writer of this store."""
+        config = self.config
+        limits = Limits(
+            max_bytes=config.store.max_bytes,
+            drop_oldest=config.store.when_full == "drop_oldest",
+            dead_letter_bytes=config.dead_letters.max_bytes,
+            max_chunk_events=config.batch.max_events,
+        )
+        return Writer(store, self.clock, limits=limits, on_committed=on_committed)
+
+    def lane(self, project: ProjectConfig, reader: Reader, writer: Writer) -> Lane:
+        """The lane of a project, with a reader of its own."""
+        return Lane(
+            project.name,
+            reader=reader,
+            writer=writer,
+            upstream=self.upstream(project),
+            clock=self.clock,
+            settings=self.lane_settings(),
+        )
+
+    def upstream(self, project: ProjectConfig) -> Upstream:
+        """The upstream as this project's key opens it."""
+        upstream = self.config.upstream
+        return Upstream(
+            upstream.url,
+            key=project.api_key,
+            clock=self.clock,
+            compression=upstream.compression,
+            connect_timeout_seconds=upstream.connect_timeout_seconds,
+            timeout_seconds=upstream.timeout_seconds,
+            proxy=upstream.proxy,
+            ca_file=upstream.ca_file,
+        )
+
+    def lane_settings(self) -> Settings:
+        """What is said of batches and retries."""
+        batch, retry = self.config.batch, self.config.retry
+        return Settings(
+            max_events=batch.max_events,
+            max_bytes=batch.max_bytes,
+            max_wait_seconds=batch.max_wait_seconds,
+            first_delay_seconds=retry.first_delay_seconds,
+            max_delay_seconds=retry.max_delay_seconds,
+            max_attempts=retry.max_attempts,
+        )
+
+    def judge(self) -> Judge:
+        """A judge of events: one for each thread that judges."""
+        config = self.config
+        return Judge(
+            max_bytes=config.events.max_bytes,
+            projects=frozenset(config.projects),
+            disable_geoip=config.events.disable_geoip,
+            max_events=config.batch.max_events,
+        )
+
+    def socket_intake(self, writer: Writer) -> SocketIntake:
+        """Intake by the JSON Lines socket."""
+        return SocketIntake(
+            judge=self.judge(),
+            writer=writer,
+            clock=self.clock,
+            max_event_bytes=self.config.events.max_bytes,
+            allow_uids=self.config.socket.allow_uids,
+        )
+
+    def spool(self, writer: Writer, progress: Iterable[FileProgress]) -> Spool | None:
+        """Intake by the spool directory, where there is one."""
+        if self.config.spool.path is None:
+            return None
+        return Spool(
+            self.config.spool,
+            judge=self.judge(),
+            writer=writer,
+            clock=self.clock,
+            projects=frozenset(self.config.projects),
+            max_event_bytes=self.config.events.max_bytes,
+            progress=progress,
+        )
