@@ -36,12 +36,17 @@ def listen(path: Path, *, mode: int, group: str | None = None) -> socket.socket:
         path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
         _remove_if_dead(path)
         sock = _bound(path)
-        if group is not None:
-            shutil.chown(path, group=group)
-        path.chmod(mode)
+        try:
+            if group is not None:
+                shutil.chown(path, group=group)
+            path.chmod(mode)
+            sock.listen(_BACKLOG)
+        except BaseException:
+            sock.close()
+            path.unlink()
+            raise
     except (OSError, LookupError) as error:
         raise RelayError(f"cannot listen on {path}: {error}") from error
-    sock.listen(_BACKLOG)
     sock.setblocking(False)  # noqa: FBT003 - the library's
     return sock
 

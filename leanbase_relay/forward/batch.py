@@ -139,7 +139,7 @@ def build(
             ends the batch, and is the first next time.)
     """
     pieces: list[Piece] = []
-    events = size = 0
+    events, size = 0, -1  # no comma follows the last one
     for chunk in chunks:
         try:
             piece = _piece(chunk, start)
@@ -189,7 +189,7 @@ def _piece(chunk: StoredChunk, start: Position) -> Piece:
 
 def _within(piece: Piece, max_events: int, max_bytes: int) -> Piece:
     """As many events as fit; at least one."""
-    size = count = 0
+    count, size = 0, -1
     for event in split(piece.event_bytes)[:max_events]:
         size += len(event) + 1
         if count and size > max_bytes:

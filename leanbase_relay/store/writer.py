@@ -230,8 +230,8 @@ class Writer:
         if refused is not None:
             group = self._without_events(group, refused)
             packed = []
-        self._note_full(wanted, refused)
         error = self._transact(group, packed, short)
+        self._note_full(wanted, refused)
         for work in group:
             self._settle(work, error)
         for tell in self._after_group:

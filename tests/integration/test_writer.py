@@ -1,0 +1,550 @@
+"""The writer on a real store: what it says is stored is; nobody waits for ever."""
+
+import hashlib
+import logging
+import os
+import resource
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import pytest
+
+from leanbase_relay.errors import Stopping, StoreFull, StoreUnavailable
+from leanbase_relay.store.chunk import Chunk
+from leanbase_relay.store.deposit import DeadLetter, Deposit, FileId, FileProgress
+from leanbase_relay.store.store import Position, Reader, Store, Totals
+from leanbase_relay.store.writer import MAX_GROUP_BYTES, Limits, Receipt, Writer
+from tests.support.clock import FakeClock
+from tests.support.intake import GatedStore
+
+MIB = 1 << 20
+ROOMY = Limits(1 << 30, False, 64 * MIB, 5000)  # noqa: FBT003
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[GatedStore]:
+    store = GatedStore.open(tmp_path / "relay.db")
+    yield store
+    store.close()
+
+
+def noise(size: int, seed: int = 0) -> bytes:
+    """Bytes that do not compress."""
+    return hashlib.shake_128(b"%d" % seed).digest(size)
+
+
+def chunk(text: bytes = b"{}", *, events: int = 1, project: str = "default") -> Chunk:
+    return Chunk(project, events, text)
+
+
+def deposit(text: bytes = b"{}", **kind: int) -> Deposit:
+    return Deposit(chunks=(chunk(text, **kind),))  # type: ignore[arg-type]
+
+
+def letter(line: bytes) -> DeadLetter:
+    return DeadLetter("intake", "default", "no JSON", "socket", line)
+
+
+def idle(writer: Writer) -> None:
+    """Let a group of nothing be committed: what was asked before it is done."""
+    receipt = writer.apply(lambda _: None)
+    writer.step()
+    receipt.wait()
+
+
+def trouble(writer: Writer) -> str | None:
+    return writer.trouble
+
+
+def is_full(writer: Writer) -> bool:
+    return writer.full
+
+
+@contextmanager
+def running(writer: Writer) -> Iterator[None]:
+    thread = threading.Thread(target=writer.run, name="writer")
+    thread.start()
+    try:
+        yield
+    finally:
+        writer.finish()
+        thread.join()
+
+
+@contextmanager
+def files_end_at(size: int) -> Iterator[None]:
+    """No file of this process grows beyond: writes fail, as on a full disk."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def disk_bytes(store: Store) -> int:
+    """What database and log take, as `du` would say."""
+    names = (store.path, store.path.with_name(store.path.name + "-wal"))
+    return sum(path.stat().st_size for path in names if path.exists())
+
+
+# Groups.
+
+
+def test_many_submissions_are_one_commit(store: GatedStore, clock: FakeClock) -> None:
+    commits: list[str] = []
+    writer = Writer(store, clock, limits=ROOMY)
+    store._conn.set_trace_callback(commits.append)
+    receipts = [writer.submit(deposit(b'{"n":%d}' % n)) for n in range(1000)]
+
+    writer.step()
+
+    for receipt in receipts:
+        receipt.wait()
+    assert commits.count("commit") == 1
+    assert store.totals["default"].accepted == 1000
+
+
+def test_a_group_is_bounded_in_bytes(store: GatedStore, clock: FakeClock) -> None:
+    commits: list[str] = []
+    writer = Writer(store, clock, limits=ROOMY)
+    store._conn.set_trace_callback(commits.append)
+    for _ in range(20):
+        writer.submit(deposit(b"x" * MIB))
+
+    while store.totals.get("default", Totals()).accepted < 20:
+        writer.step()
+
+    assert commits.count("commit") == -(-20 * MIB // MAX_GROUP_BYTES)
+
+
+def test_small_neighbours_share_a_row_in_their_order(
+    store: GatedStore, clock: FakeClock
+) -> None:
+    writer = Writer(store, clock, limits=ROOMY)
+    for n in range(6):
+        project = ("default", "shop")[n % 2]
+        writer.submit(Deposit((chunk(b'{"n":%d}' % n, project=project),)))
+
+    writer.step()
+
+    with closing(Reader(store.path)) as reader:
+        for project, total in (("default", 3), ("shop", 3)):
+            (row,) = reader.peek(project, Position(0, 0), max_events=99, max_bytes=MIB)
+            assert row.events == total
+
+
+def test_a_row_keeps_to_the_limits_of_a_chunk(
+    store: GatedStore, clock: FakeClock
+) -> None:
+    limits = Limits(1 << 30, False, MIB, max_chunk_events=3, max_chunk_bytes=100)  # noqa: FBT003
+    writer = Writer(store, clock, limits=limits)
+    for size in (2, 2, 2, 2, 60, 60, 200):
+        writer.submit(deposit(b"x" * size))
+
+    writer.step()
+
+    rows = store._conn.execute("select events, bytes from chunk order by id").fetchall()
+    assert rows == [(3, 8), (2, 63), (1, 60), (1, 200)]
+
+
+# Receipts.
+
+
+def test_no_receipt_before_the_commit(store: GatedStore, clock: FakeClock) -> None:
+    settled: list[Receipt] = []
+    writer = Writer(store, clock, limits=ROOMY)
+    store.may_commit.clear()
+    with running(writer):
+        writer.submit(deposit(), settled.append)
+        assert store.at_commit.acquire(timeout=5)
+
+        assert settled == []
+        with closing(Reader(store.path)) as reader:
+            assert reader.totals() == {}
+        assert writer.waiting_bytes == 2
+
+        store.may_commit.set()
+        writer.apply(lambda _: None).wait()
+
+    assert [receipt.error for receipt in settled] == [None]
+    assert writer.waiting_bytes == 0
+
+
+def test_no_receipt_is_good_when_the_commit_fails(
+    store: GatedStore, clock: FakeClock
+) -> None:
+    writer = Writer(store, clock, limits=ROOMY)
+    store.error = sqlite3.OperationalError("disk I/O error")
+    receipts = [writer.submit(deposit()) for _ in range(3)]
+
+    writer.step()
+
+    for receipt in receipts:
+        with pytest.raises(StoreUnavailable, match="disk I/O error"):
+            receipt.wait()
+    assert store.totals == {}
+    assert trouble(writer) == "disk I/O error"
+
+    store.error = None
+    again = writer.submit(deposit())
+    writer.step()
+    again.wait()
+    assert trouble(writer) is None
+    assert store.totals["default"].accepted == 1
+
+
+def test_trouble_is_logged_once_and_its_end_too(
+    store: GatedStore, clock: FakeClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    writer = Writer(store, clock, limits=ROOMY)
+    store.error = sqlite3.OperationalError("disk I/O error")
+    for _ in range(5):
+        writer.submit(deposit())
+        writer.step()
+    store.error = None
+    idle(writer)
+
+    said = [record.getMessage().split()[0] for record in caplog.records]
+    assert said == ["store_unavailable", "store_recovered"]
+
+
+def test_finish_commits_what_waits(store: GatedStore, clock: FakeClock) -> None:
+    writer = Writer(store, clock, limits=ROOMY)
+    receipts = [writer.submit(deposit(b"x" * MIB)) for _ in range(20)]
+    writer.finish()
+
+    writer.run()
+
+    for receipt in receipts:
+        receipt.wait()
+    assert store.totals["default"].accepted == 20
+
+
+def test_what_comes_after_the_end_is_told_so(
+    store: GatedStore, clock: FakeClock
+) -> None:
+    settled: list[Receipt] = []
+    writer = Writer(store, clock, limits=ROOMY)
+    writer.finish()
+    late = writer.submit(deposit())
+    writer.run()
+
+    with pytest.raises(Stopping):
+        late.wait()
+    with pytest.raises(Stopping):
+        writer.apply(lambda _: None).wait()
+    writer.submit(deposit(), settled.append)
+    assert isinstance(settled[0].error, Stopping)
+    assert writer.waiting_bytes == 0
+
+
+def test_a_fault_of_ours_ends_the_thread_and_leaves_nobody_waiting(
+    store: GatedStore, clock: FakeClock
+) -> None:
+    def fault(_: Store) -> None:
+        raise KeyError("a mistake")
+
+    writer = Writer(store, clock, limits=ROOMY)
+    beside, faulty = writer.submit(deposit()), writer.apply(fault)
+    writer.finish()
+    behind = writer.submit(deposit())
+
+    with pytest.raises(KeyError):
+        writer.run()
+
+    for receipt in (beside, faulty, behind):
+        with pytest.raises(Stopping):
+            receipt.wait()
+    assert store.totals == {}
+
+
+def test_news_is_told_after_each_group(store: GatedStore, clock: FakeClock) -> None:
+    told: list[int] = []
+    writer = Writer(
+        store,
+        clock,
+        limits=ROOMY,
+        on_committed=lambda totals: told.append(totals["default"].accepted),
+    )
+    for _ in range(3):
+        writer.submit(deposit())
+        writer.step()
+
+    assert told == [1, 2, 3]
+
+
+def test_a_deposit_is_one_transaction(store: GatedStore, clock: FakeClock) -> None:
+    """Events, refused lines and the file's progress: all of it or none."""
+    progress = FileProgress(FileId(1, 2), "a.jsonl", 30, 3, b"digest")
+    whole = Deposit((chunk(events=2),), (letter(b"{"),), progress)
+    writer = Writer(store, clock, limits=ROOMY)
+    store.error = sqlite3.OperationalError("disk I/O error")
+    writer.submit(whole)
+    writer.step()
+    store.error = None
+    idle(writer)
+    with closing(Reader(store.path)) as reader:
+        assert (reader.totals(), list(reader.spool_progress())) == ({}, [])
+
+    writer.submit(whole)
+    writer.step()
+
+    with closing(Reader(store.path)) as reader:
+        totals = reader.totals()["default"]
+        assert (totals.accepted, totals.refused, totals.dead_letters) == (2, 1, 1)
+        assert list(reader.spool_progress()) == [progress]
+
+
+# Disks that fail.
+
+
+def test_a_disk_that_takes_no_more_is_said_and_survived(
+    store: GatedStore, clock: FakeClock
+) -> None:
+    writer = Writer(store, clock, limits=ROOMY)
+    with closing(Reader(store.path)) as reader:  # as the daemon has: no last closing
+        writer.submit(deposit(noise(MIB)))
+        writer.step()
+        before = dict(store.totals)
+
+        with files_end_at(3 * MIB):
+            refused = [writer.submit(deposit(noise(MIB, n))) for n in range(1, 4)]
+            writer.step()
+            refused.append(writer.submit(deposit(noise(3 * MIB, 9))))
+            writer.step()
+            with pytest.raises(StoreUnavailable):
+                refused[-1].wait()
+            assert trouble(writer)
+
+        taken = [receipt for receipt in refused if receipt.error is None]
+        after = writer.submit(deposit(b"{}"))
+        writer.step()
+        after.wait()
+        assert trouble(writer) is None
+        expected = before["default"].accepted + len(taken) + 1
+        assert reader.totals()["default"].accepted == expected
+        (verdict,) = store._conn.execute("pragma integrity_check").fetchone()
+        assert verdict == "ok"
+
+
+def mounted(directory: Path, size: str) -> bool:
+    return os.geteuid() == 0 and not os.system(  # noqa: S605 - constant
+        f"mount -t tmpfs -o size={size} tmpfs {directory} 2>/dev/null"
+    )
+
+
+def test_a_full_disk_refuses_and_recovers_when_there_is_room_again(
+    tmp_path: Path, clock: FakeClock
+) -> None:
+    if not mounted(tmp_path, "24m"):
+        pytest.skip("NOT TESTED: a really full disk; needs root to mount one")
+    try:
+        ballast = tmp_path / "ballast"
+        ballast.write_bytes(b"\0" * 14 * MIB)
+        store = Store.open(tmp_path / "relay.db")
+        writer = Writer(store, clock, limits=ROOMY)
+        with closing(store), closing(Reader(store.path)) as reader:
+            stored = 0
+            while True:
+                receipt = writer.submit(deposit(noise(MIB, stored)))
+                writer.step()
+                if receipt.error is not None:
+                    break
+                stored += 1
+            assert isinstance(receipt.error, StoreUnavailable)
+            assert "full" in str(receipt.error)
+            assert reader.totals()["default"].accepted == stored
+
+            ballast.unlink()
+            again = writer.submit(deposit(noise(MIB)))
+            writer.step()
+            again.wait()
+            assert reader.totals()["default"].accepted == stored + 1
+    finally:
+        os.system(f"umount -l {tmp_path}")  # noqa: S605 - our own
+
+
+# Room.
+
+
+def tidied(writer: Writer, clock: FakeClock) -> None:
+    """Let time pass until there is nothing left to tidy."""
+    while writer._tidy_at is not None:
+        clock.now = max(clock.now, writer._tidy_at)
+        writer._tidy_if_due()
+
+
+@pytest.mark.slow
+def test_space_is_given_back_after_draining(
+    store: GatedStore, clock: FakeClock
+) -> None:
+    writer = Writer(store, clock, limits=ROOMY)
+    for number in range(50):
+        writer.submit(deposit(noise(MIB, number)))
+        writer.step()
+    assert disk_bytes(store) > 50 * MIB
+
+    writer.apply(lambda store: store.ack("default", Position(1 << 40, 0)))
+    writer.step()
+    tidied(writer, clock)
+
+    assert disk_bytes(store) < 6 * MIB
+    (verdict,) = store._conn.execute("pragma integrity_check").fetchone()
+    assert verdict == "ok"
+
+
+def test_what_is_given_back_at_once_is_a_small_step(
+    store: GatedStore, clock: FakeClock
+) -> None:
+    writer = Writer(store, clock, limits=ROOMY)
+    for number in range(12):
+        writer.submit(deposit(noise(MIB, number)))
+        writer.step()
+    writer.apply(lambda store: store.ack("default", Position(1 << 40, 0)))
+    writer.step()
+    clock.now += 2
+    before = store.measure()
+
+    writer._tidy_if_due()
+
+    assert 0 < before.free - store.measure().free <= 2 * MIB + 8192
+    assert writer._tidy_at == pytest.approx(clock.now + 0.25)
+
+
+def test_an_idle_store_is_left_alone(store: GatedStore, clock: FakeClock) -> None:
+    writer = Writer(store, clock, limits=ROOMY)
+    idle(writer)
+    tidied(writer, clock)
+
+    assert writer._patience() is None
+
+
+def test_the_log_is_not_waited_for_while_somebody_reads(
+    store: GatedStore, clock: FakeClock
+) -> None:
+    """A truncating checkpoint waits for readers by itself, up to the busy timeout."""
+    writer = Writer(store, clock, limits=ROOMY)
+    writer.submit(deposit(noise(2 * MIB)))
+    writer.step()
+    long = sqlite3.connect(store.path, isolation_level=None)
+    with closing(long):
+        long.execute("begin")
+        long.execute("select count(*) from chunk").fetchone()
+        writer.submit(deposit(noise(MIB)))
+        writer.step()
+        steps = 0
+
+        def count() -> int:
+            nonlocal steps
+            steps += 1
+            return 0
+
+        store._conn.set_progress_handler(count, 1)
+        timed = threading.Timer(2.0, long.interrupt)
+        timed.start()
+        tidied(writer, clock)
+        assert timed.is_alive(), "it waited for the reader"
+        timed.cancel()
+        timed.join()
+
+
+def fill(writer: Writer, make: Callable[[int], Deposit], groups: int) -> list[Receipt]:
+    receipts = []
+    for number in range(groups):
+        receipts.append(writer.submit(make(number)))
+        writer.step()
+    return receipts
+
+
+@pytest.mark.parametrize("drop_oldest", [False, True])
+@pytest.mark.parametrize("size", [5_100, 100_000, MIB])
+def test_the_bound_holds_over_database_log_and_dead_letters(
+    store: GatedStore, clock: FakeClock, size: int, *, drop_oldest: bool
+) -> None:
+    limits = Limits(20 * MIB, drop_oldest, 2 * MIB, 5000)
+    writer = Writer(store, clock, limits=limits)
+    highest = 0
+    for number in range(10 * MIB // size):
+        refused = (letter(noise(size // 2, -number)),)
+        writer.submit(Deposit((chunk(noise(size, number)),), refused))
+        writer.submit(Deposit(refused=refused))
+        writer.step()
+        highest = max(highest, disk_bytes(store))
+
+    totals = store.totals["default"]
+    assert highest <= limits.max_bytes
+    assert totals.dead_letter_bytes <= limits.dead_letter_bytes
+    assert totals.dead_letters_given_up > 0
+    assert totals.backlog_events > 0
+    assert (totals.dropped > 0) == drop_oldest
+    assert writer.full == (not drop_oldest)
+
+
+def test_a_long_reader_does_not_make_the_log_exceed_the_bound(
+    store: GatedStore, clock: FakeClock
+) -> None:
+    limits = Limits(64 * MIB, True, MIB, 5000)  # noqa: FBT003
+    writer = Writer(store, clock, limits=limits)
+    with closing(sqlite3.connect(store.path, isolation_level=None)) as long:
+        idle(writer)
+        long.execute("begin")
+        long.execute("select count(*) from chunk").fetchone()
+
+        receipts = fill(writer, lambda n: deposit(noise(MIB, n)), 40)
+
+        assert disk_bytes(store) <= limits.max_bytes
+        assert isinstance(receipts[-1].error, StoreFull)
+        # Giving events up would not help, so that none is.
+        assert store.totals["default"].dropped == 0
+        long.execute("commit")
+
+    (again,) = fill(writer, lambda _: deposit(noise(MIB)), 1)
+    again.wait()
+    assert not is_full(writer)
+
+
+def test_a_full_store_is_said_once_and_until_there_is_room(
+    store: GatedStore, clock: FakeClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    limits = Limits(20 * MIB, False, MIB, 5000)  # noqa: FBT003
+    writer = Writer(store, clock, limits=limits)
+    receipts = fill(writer, lambda n: deposit(noise(MIB, n)), 10)
+    stored = sum(receipt.error is None for receipt in receipts)
+    assert is_full(writer)
+
+    idle(writer)  # a change that makes no room
+    assert is_full(writer)
+    fill(writer, lambda n: deposit(noise(MIB, n)), 3)
+    assert [r.getMessage() for r in caplog.records] == [
+        f"store_full max_bytes={20 * MIB}"
+    ]
+
+    writer.apply(lambda store: store.ack("default", Position(3, 0)))
+    writer.step()
+    assert not is_full(writer)
+    (again,) = fill(writer, lambda n: deposit(noise(MIB, n)), 1)
+    again.wait()
+    assert store.totals["default"].accepted == stored + 1
+
+
+def test_refused_lines_and_progress_are_kept_when_the_store_is_full(
+    store: GatedStore, clock: FakeClock
+) -> None:
+    limits = Limits(20 * MIB, False, MIB, 5000)  # noqa: FBT003
+    writer = Writer(store, clock, limits=limits)
+    fill(writer, lambda n: deposit(noise(MIB, n)), 10)
+    progress = FileProgress(FileId(1, 2), "a.jsonl", 30, 3, b"digest")
+
+    both = writer.submit(Deposit(refused=(letter(b"{"),), progress=progress))
+    events = writer.submit(deposit(noise(MIB)))
+    writer.step()
+
+    both.wait()
+    with pytest.raises(StoreFull):
+        events.wait()
+    assert store.totals["default"].refused == 1

@@ -1,0 +1,200 @@
+"""The status: what it shows of each state, and the sentences a person acts on."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from leanbase_relay.forward.lane import LaneStatus
+from leanbase_relay.status import (
+    STATES,
+    ProjectView,
+    SpoolView,
+    StoreView,
+    View,
+    exit_code,
+    status,
+)
+from leanbase_relay.store.store import Position, Totals
+
+NOW = 1_800_000_000.0
+STORE = StoreView(Path("/nowhere/relay.db"), bytes=4096, max_bytes=1 << 30)
+TOTALS = Totals(
+    accepted=10,
+    delivered=4,
+    dead=2,
+    dropped=1,
+    refused=5,
+    backlog_bytes=900,
+    position=Position(7, 1),
+)
+BUSY = ProjectView(
+    url="https://example.com", totals=TOTALS, oldest_at=NOW - 12.34, lane=LaneStatus()
+)
+
+
+def view(**members: object) -> View:
+    base = View(
+        now=NOW,
+        store=STORE,
+        spool=SpoolView(Path("/nowhere/spool"), waiting_files=2, ignored_files=1),
+        projects={"default": ProjectView("https://example.com", lane=LaneStatus())},
+        pid=4711,
+        uptime_seconds=12.52,
+    )
+    return replace(base, **members)  # type: ignore[arg-type]
+
+
+def lane(state: str, **members: object) -> ProjectView:
+    return replace(BUSY, lane=LaneStatus(state=state, **members))  # type: ignore[arg-type]
+
+
+def test_it_has_the_shape_of_the_contract() -> None:
+    look = status(view(projects={"default": lane("flowing")}))
+
+    assert list(look) == [
+        "version",
+        "running",
+        "pid",
+        "uptime_seconds",
+        "state",
+        "backlog",
+        "totals",
+        "store",
+        "spool",
+        "projects",
+        "problems",
+    ]
+    assert look["running"] is True
+    assert look["uptime_seconds"] == 12.5
+    assert look["backlog"] == {"events": 3, "bytes": 900, "oldest_age_seconds": 12.3}
+    assert look["totals"] == {
+        "accepted": 10,
+        "delivered": 4,
+        "dead": 2,
+        "dropped": 1,
+        "refused": 5,
+    }
+    assert look["store"]["path"] == "/nowhere/relay.db"
+    assert look["store"]["disk_free_bytes"] > 0
+    assert look["spool"] == {
+        "path": "/nowhere/spool",
+        "waiting_files": 2,
+        "ignored_files": 1,
+    }
+    project = look["projects"]["default"]
+    assert list(project) == ["state", "backlog", "totals", "upstream"]
+    assert list(project["upstream"]) == [
+        "url",
+        "last_success_at",
+        "last_error",
+        "last_error_at",
+        "attempt",
+        "next_attempt_in_seconds",
+    ]
+    assert look["problems"] == []
+
+
+def test_the_whole_adds_its_projects_up() -> None:
+    look = status(view(projects={"default": BUSY, "shop": BUSY}))
+
+    assert look["backlog"]["events"] == 6
+    assert look["totals"]["accepted"] == 20
+
+
+@pytest.mark.parametrize(
+    ("states", "whole"),
+    [
+        (["idle", "flowing"], "flowing"),
+        (["backing_off", "flowing"], "backing_off"),
+        (["held", "backing_off"], "held"),
+        ([], "idle"),
+    ],
+)
+def test_the_state_of_the_whole_is_the_worst(states: list[str], whole: str) -> None:
+    projects = {state: lane(state) for state in states}
+
+    assert status(view(projects=projects))["state"] == whole
+
+
+@pytest.mark.parametrize("store", [{"full": True}, {"trouble": "disk I/O error"}])
+def test_a_store_that_takes_nothing_is_degraded(store: dict[str, object]) -> None:
+    look = status(view(store=replace(STORE, **store)))  # type: ignore[arg-type]
+
+    assert look["state"] == "degraded"
+    (problem,) = look["problems"]
+    assert "refused" in problem
+
+
+def test_a_daemon_that_does_not_answer_is_unresponsive() -> None:
+    look = status(view(answering=False))
+
+    assert look["state"] == "unresponsive"
+    assert "does not answer" in look["problems"][0]
+
+
+def test_without_a_daemon_the_state_is_stopped() -> None:
+    look = status(view(pid=None, uptime_seconds=None))
+
+    assert look["state"] == "stopped"
+    assert look["running"] is False
+    assert look["uptime_seconds"] is None
+
+
+def test_a_lane_that_is_held_says_what_to_do() -> None:
+    held = replace(
+        lane("held", last_error="answered 401; check this project's api_key"),
+        next_attempt_in_seconds=280.4,
+    )
+
+    (problem,) = status(view(projects={"shop": held}))["problems"]
+
+    assert "Project shop is held" in problem
+    assert "api_key" in problem
+    assert "in 280 s" in problem
+    assert "leanbase-relay flush" in problem
+
+
+def test_a_lane_that_backs_off_says_that_it_mends_itself() -> None:
+    waiting = lane("backing_off", last_error="no answer: timeout", attempt=3)
+
+    look = status(view(projects={"default": waiting}))
+
+    assert "mends itself" in look["problems"][0]
+    assert look["projects"]["default"]["upstream"]["attempt"] == 3
+
+
+def test_stamps_are_of_the_wall_clock_in_utc() -> None:
+    told = lane("flowing", last_success_at=NOW, last_error_at=NOW + 0.5)
+
+    upstream = status(view(projects={"default": told}))["projects"]["default"][
+        "upstream"
+    ]
+
+    assert upstream["last_success_at"] == "2027-01-15T08:00:00.000Z"
+    assert upstream["last_error_at"] == "2027-01-15T08:00:00.500Z"
+
+
+def test_a_clock_that_was_set_back_makes_no_negative_age() -> None:
+    young = replace(BUSY, oldest_at=NOW + 100)
+
+    assert status(view(projects={"default": young}))["backlog"][
+        "oldest_age_seconds"
+    ] == pytest.approx(0)
+
+
+def test_problems_of_the_spool_and_of_the_daemon_are_told() -> None:
+    spool = SpoolView(None, problems=("a file waits",))
+
+    look = status(view(spool=spool, problems=["restart it"]))
+
+    assert look["problems"] == ["a file waits", "restart it"]
+    assert look["spool"]["path"] is None
+
+
+@pytest.mark.parametrize(
+    ("state", "code"),
+    list(zip(STATES, [0, 0, 1, 1, 1, 1, 3], strict=True)),
+)
+def test_the_exit_code_follows_from_the_state(state: str, code: int) -> None:
+    assert exit_code(state) == code
