@@ -15,7 +15,9 @@ from leanbase_relay.intake.event import Judge
 from leanbase_relay.intake.socket import SocketIntake
 from leanbase_relay.intake.spool import Spool
 from leanbase_relay.store.deposit import FileProgress
-from leanbase_relay.store.store import Reader, Store, Totals
+from leanbase_relay.store.reader import Reader
+from leanbase_relay.store.store import Store
+from leanbase_relay.store.totals import Totals
 from leanbase_relay.store.writer import Limits, Writer
 
 

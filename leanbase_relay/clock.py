@@ -7,6 +7,8 @@ interrupt any wait. Tests pass a clock whose waiting advances its time.
 
 import threading
 import time
+from functools import cached_property
+from pathlib import Path
 from typing import Protocol
 
 
@@ -40,6 +42,13 @@ class Clock(Protocol):
     def wall(self) -> float:
         """Seconds since 1970 UTC, for stamps."""
 
+    @property
+    def boot_id(self) -> str:
+        """Which run of this machine it is; another one after each boot."""
+
+    def since_boot(self) -> float:
+        """Seconds since the machine booted, sleep included; nobody can set them."""
+
     def poke(self) -> Poke:
         """A poke that `stop` sets too; one for each thread that waits."""
 
@@ -66,6 +75,16 @@ class SystemClock:
 
     def wall(self) -> float:
         return time.time()
+
+    @cached_property
+    def boot_id(self) -> str:
+        try:
+            return Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
+        except OSError:
+            return ""
+
+    def since_boot(self) -> float:
+        return time.clock_gettime(time.CLOCK_BOOTTIME)
 
     def poke(self) -> Poke:
         poke = Poke()

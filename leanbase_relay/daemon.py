@@ -28,7 +28,9 @@ from leanbase_relay.control import Control
 from leanbase_relay.errors import ConfigError
 from leanbase_relay.status import ProjectView, SpoolView, StoreView, View, status
 from leanbase_relay.store import lock
-from leanbase_relay.store.store import Reader, Store, Totals
+from leanbase_relay.store.reader import Reader
+from leanbase_relay.store.store import Store
+from leanbase_relay.store.totals import Totals
 
 log = logging.getLogger(__name__)
 

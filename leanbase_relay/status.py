@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from leanbase_relay import __version__
+from leanbase_relay.store.totals import Totals
 
 if TYPE_CHECKING:  # forwarder and store are heavy, and `status` is to be quick
     from leanbase_relay.forward.lane import LaneStatus
-    from leanbase_relay.store.store import Reader, Totals
+    from leanbase_relay.store.reader import Reader
 
 STATES = (
     "idle",
@@ -52,12 +53,6 @@ class SpoolView:
     problems: Sequence[str] = ()
 
 
-def _no_totals() -> "Totals":
-    from leanbase_relay.store.store import Totals
-
-    return Totals()
-
-
 @dataclass(frozen=True, slots=True)
 class ProjectView:
     """One project as `status` shows it.
@@ -68,7 +63,7 @@ class ProjectView:
     """
 
     url: str
-    totals: "Totals" = field(default_factory=_no_totals)
+    totals: Totals = field(default_factory=Totals)
     oldest_at: float | None = None
     lane: "LaneStatus | None" = None
     next_attempt_in_seconds: float | None = None
@@ -153,7 +148,7 @@ def stored_totals(reader: "Reader", names: Sequence[str]) -> dict[str, ProjectVi
         oldest = reader.oldest_accepted_at_ms(name)
         views[name] = ProjectView(
             url="",
-            totals=totals.get(name) or _no_totals(),
+            totals=totals.get(name, Totals()),
             oldest_at=None if oldest is None else oldest / 1000,
         )
     return views

@@ -100,7 +100,7 @@ def _from_store(conf: Config, pid: int | None, now: float) -> dict[str, Any]:
     """
     import sqlite3
 
-    from leanbase_relay.store.store import Reader
+    from leanbase_relay.store.reader import Reader
 
     projects = {name: ProjectView(url="") for name in conf.projects}
     size = 0

@@ -6,13 +6,14 @@ below a chunk's size, or a half of a refused batch takes a chunk apart.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 import msgspec
 
 from leanbase_relay.store.chunk import Damaged, join, split, unpack
-from leanbase_relay.store.store import Position, StoredChunk
+from leanbase_relay.store.reader import StoredChunk
+from leanbase_relay.store.totals import Position
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +27,7 @@ class Piece:
         last: whether the chunk ends with it.
         event_bytes: the events, joined by commas.
         accepted_at_ms: when the chunk was committed.
+        stamped, historical, requeues: of the chunk; see `StoredChunk`.
     """
 
     chunk: int
@@ -34,6 +36,9 @@ class Piece:
     last: bool
     event_bytes: bytes
     accepted_at_ms: int
+    stamped: str | None = None
+    historical: bool = False
+    requeues: int = 0
 
     @property
     def end(self) -> Position:
@@ -46,14 +51,20 @@ class Piece:
         """The events from `start` up to `stop`, counted within the piece."""
         if start == 0 and stop >= self.events:
             return self
-        events = split(self.event_bytes)[start:stop]
-        return Piece(
-            self.chunk,
-            self.first + start,
-            len(events),
-            self.last and stop >= self.events,
-            join(events),
-            self.accepted_at_ms,
+        return self._of(split(self.event_bytes)[start:stop], start)
+
+    def singles(self) -> "Iterator[Piece]":
+        """A piece for each event."""
+        for number, event in enumerate(split(self.event_bytes)):
+            yield self._of([event], number)
+
+    def _of(self, events: Sequence[bytes], start: int) -> "Piece":
+        return replace(
+            self,
+            first=self.first + start,
+            events=len(events),
+            last=self.last and start + len(events) == self.events,
+            event_bytes=join(events),
         )
 
 
@@ -84,6 +95,11 @@ class Batch:
         return self.pieces[0].accepted_at_ms
 
     @property
+    def historical(self) -> bool:
+        """Whether all of it is an import; a request has one kind only."""
+        return self.pieces[0].historical
+
+    @property
     def event_bytes(self) -> bytes:
         """All events, joined by commas."""
         return join(piece.event_bytes for piece in self.pieces)
@@ -99,20 +115,7 @@ class Batch:
     def singles(self) -> "Iterator[Batch]":
         """One batch for each event."""
         for piece in self.pieces:
-            events = split(piece.event_bytes)
-            for number, event in enumerate(events):
-                yield Batch(
-                    (
-                        Piece(
-                            piece.chunk,
-                            piece.first + number,
-                            1,
-                            piece.last and number == len(events) - 1,
-                            event,
-                            piece.accepted_at_ms,
-                        ),
-                    )
-                )
+            yield from (Batch((single,)) for single in piece.singles())
 
 
 class DamagedChunk(Exception):
@@ -149,10 +152,11 @@ def build(
             raise DamagedChunk(chunk, str(bad)) from bad
         events += piece.events
         size += len(piece.event_bytes) + 1
-        if pieces and (events > max_events or size > max_bytes):
+        full = events > max_events or size > max_bytes
+        if pieces and (full or piece.historical != pieces[0].historical):
             break
         pieces.append(piece)
-    if events > max_events or size > max_bytes:
+    if len(pieces) == 1:
         pieces[0] = _within(pieces[0], max_events, max_bytes)
     return Batch(tuple(pieces))
 
@@ -167,9 +171,10 @@ def request_body(batch: Batch, *, key: str, now: float) -> bytes:
             would make the upstream move every event to its arrival time.
     """
     sent_at = datetime.fromtimestamp(now, UTC).isoformat(timespec="milliseconds")
-    return b'{"api_key":%b,"sent_at":"%b","batch":[%b]}' % (
+    return b'{"api_key":%b,"sent_at":"%b",%b"batch":[%b]}' % (
         msgspec.json.encode(key),
         sent_at.replace("+00:00", "Z").encode(),
+        b'"historical_migration":true,' if batch.historical else b"",
         batch.event_bytes,
     )
 
@@ -183,12 +188,17 @@ def _piece(chunk: StoredChunk, start: Position) -> Piece:
         last=True,
         event_bytes=event_bytes,
         accepted_at_ms=chunk.accepted_at_ms,
+        stamped=chunk.stamped,
+        historical=chunk.historical,
+        requeues=chunk.requeues,
     )
     return piece.cut(start.events, chunk.events) if chunk.id == start.chunk else piece
 
 
 def _within(piece: Piece, max_events: int, max_bytes: int) -> Piece:
     """As many events as fit; at least one."""
+    if piece.events <= max_events and len(piece.event_bytes) <= max_bytes:
+        return piece
     count, size = 0, -1
     for event in split(piece.event_bytes)[:max_events]:
         size += len(event) + 1

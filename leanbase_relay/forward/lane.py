@@ -17,7 +17,8 @@ from leanbase_relay.forward.letter import of_chunk, of_event
 from leanbase_relay.forward.upstream import Upstream
 from leanbase_relay.forward.verdict import Judgement, Verdict, judge
 from leanbase_relay.store.deposit import DeadLetter
-from leanbase_relay.store.store import Position, Reader, Totals
+from leanbase_relay.store.reader import Reader
+from leanbase_relay.store.totals import Position, Totals
 from leanbase_relay.store.writer import Receipt, Writer
 
 log = logging.getLogger(__name__)

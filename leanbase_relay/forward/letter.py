@@ -5,12 +5,13 @@ import msgspec
 from leanbase_relay.forward.batch import Batch
 from leanbase_relay.forward.verdict import Judgement
 from leanbase_relay.store.deposit import DeadLetter
-from leanbase_relay.store.store import StoredChunk
+from leanbase_relay.store.reader import StoredChunk
 
 
 def of_event(project: str, batch: Batch, judgement: Judgement) -> DeadLetter:
     """The letter of a batch's only event, with what the upstream said of it."""
     line = batch.event_bytes
+    names = _names(line)
     return DeadLetter(
         door="upstream",
         project=project,
@@ -19,7 +20,11 @@ def of_event(project: str, batch: Batch, judgement: Judgement) -> DeadLetter:
         line=line,
         status=judgement.status,
         accepted_at_ms=batch.accepted_at_ms,
-        **_names(line),
+        requeues=batch.pieces[0].requeues,
+        historical=batch.historical,
+        event=names.get("event"),
+        distinct_id=names.get("distinct_id"),
+        uuid=names.get("uuid"),
     )
 
 
@@ -32,6 +37,7 @@ def of_chunk(project: str, chunk: StoredChunk, damage: str) -> DeadLetter:
         origin=f"store chunk={chunk.id}",
         line=chunk.packed.data,
         accepted_at_ms=chunk.accepted_at_ms,
+        events=chunk.events,
     )
 
 

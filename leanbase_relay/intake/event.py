@@ -12,9 +12,10 @@ The fast way knows nothing of a known member that is given twice in one object; 
 an event passes, and stands alone after the upstream refused it.
 """
 
+import re
 from collections.abc import Iterator
-from dataclasses import dataclass
-from itertools import groupby
+from dataclasses import dataclass, replace
+from operator import attrgetter
 from typing import Annotated
 
 import msgspec
@@ -30,8 +31,9 @@ from leanbase_relay.intake.line import (
     judge_line,
     mint_uuid,
 )
-from leanbase_relay.store.chunk import Chunk
+from leanbase_relay.store.chunk import MAX_CHUNK_BYTES, Chunk, runs_of
 from leanbase_relay.store.deposit import DeadLetter
+from leanbase_relay.store.row import merged
 
 _PARTS = 8
 """Into how many a run is divided that is not in order; so few lines go one by one. A
@@ -41,6 +43,12 @@ _TOO_DEEP = b"{" * (MAX_NESTING + 1)
 _OPENING = bytes.maketrans(b"[", b"{")
 _NOT_OPENING = bytes(byte for byte in range(256) if byte not in b"{[\n")
 _HEX_AND_HYPHEN = b"0123456789abcdefABCDEF-"
+
+_HEAD = re.compile(
+    rb'\{(?P<historical>"historical_migration":true,)?'
+    rb'(?:"project":"(?P<project>[\w-]{1,64})",)?'
+)
+"""What `send` writes before an event's own members; see `cli.lines`."""
 
 Filled = Annotated[str, Meta(min_length=1)]
 Uuid = Annotated[str, Meta(min_length=36, max_length=36)]
@@ -76,7 +84,11 @@ class _Seen(Struct, gc=False):
     set_once: _Object | UnsetType | None = field(default=UNSET, name="$set_once")
     dollar_distinct_id: UnsetType = field(default=UNSET, name="$distinct_id")
     project: UnsetType = UNSET
+    historical_migration: UnsetType = UNSET
     offset: UnsetType = UNSET
+    options: UnsetType = UNSET
+    session_id: UnsetType = UNSET
+    window_id: UnsetType = UNSET
     api_key: UnsetType = UNSET
     token: UnsetType = UNSET
     dollar_token: UnsetType = field(default=UNSET, name="$token")
@@ -143,6 +155,11 @@ class Judged:
         """How many events were accepted."""
         return sum(chunk.events for chunk in self.chunks)
 
+    def as_import(self) -> "Judged":
+        """The same, all of it from an import."""
+        chunks = tuple(replace(chunk, historical=True) for chunk in self.chunks)
+        return replace(self, chunks=chunks)
+
 
 class Judge:
     """Judges runs of lines. Keeps a parser: one judge for each thread.
@@ -180,12 +197,33 @@ class Judge:
             run = run.replace(b"\r\n", b"\n")
         run = run.removesuffix(b"\n")
         lines = run.count(b"\n") + 1
-        chunk = self._at_once(run, lines, now_ms)
-        if chunk is not None:
-            return Judged((Chunk(project, lines, chunk),), (), lines)
-        return self._sorted_out(run.split(b"\n"), project, now_ms)
+        run, project, historical = self._without_head(run, lines, project)
+        chunk = self._at_once(run, lines, project, now_ms)
+        if chunk is None:
+            judged = self._sorted_out(run.split(b"\n"), project, now_ms)
+        else:
+            judged = Judged((chunk,), (), lines)
+        return judged.as_import() if historical else judged
 
-    def _at_once(self, run: bytes, lines: int, now_ms: int) -> bytes | None:
+    def _without_head(
+        self, run: bytes, lines: int, project: str
+    ) -> tuple[bytes, str, bool]:
+        """Take off the members that `send` puts at the head of each line, if all agree.
+
+        So a run for a project, or of an import, goes the fast way like any other.
+        """
+        found = _HEAD.match(run)
+        if found is None or not found[0][1:]:
+            return run, project, False
+        name = found["project"].decode() if found["project"] else project
+        head = b"\n" + found[0]
+        if name not in self._rules.projects or run.count(head) != lines - 1:
+            return run, project, False
+        return (b"\n" + run).replace(head, b"\n{")[1:], name, bool(found["historical"])
+
+    def _at_once(
+        self, run: bytes, lines: int, project: str, now_ms: int
+    ) -> Chunk | None:
         """The run as a chunk, if every line is in order as it is, or nearly."""
         if lines > self._max_events or len(run) >= self._rules.max_bytes + lines:
             return None  # divided, it becomes several chunks
@@ -195,7 +233,7 @@ class Judge:
             return None
         uuids = [event.uuid for event in seen if event.uuid is not UNSET]
         stamps = [event.timestamp for event in seen if event.timestamp is not UNSET]
-        chunk = run.replace(b"\n", b",")
+        event_bytes = run.replace(b"\n", b",")
         in_order = (
             len(seen) == lines
             and timestamp.are_in_order(stamps)
@@ -203,70 +241,62 @@ class Judge:
             and not any(event.distinct_id.isspace() for event in seen)
             and (not self._rules.disable_geoip or _all_located(seen))
             and _TOO_DEEP not in run.translate(_OPENING, _NOT_OPENING)
-            and self._is_strict(chunk)
+            and self._is_strict(event_bytes)
         )
         if not in_order:
             return None
         if len(uuids) == len(stamps) == lines:
-            return chunk
-        return _completed(run, seen, now_ms)
+            return Chunk(project, lines, event_bytes)
+        return _completed(project, run, seen, now_ms)
 
-    def _is_strict(self, chunk: bytes) -> bool:
+    def _is_strict(self, event_bytes: bytes) -> bool:
         """Whether a chunk is JSON to a strict parser as well.
 
         To the look, the newlines of the run were blanks; here they are commas. So no
         event that both take reaches over the end of a line.
         """
         try:
-            self._parser.parse(b"[%b]" % chunk)
+            self._parser.parse(b"[%b]" % event_bytes)
         except (ValueError, RuntimeError):
             return False
         return True
 
     def _sorted_out(self, lines: list[bytes], project: str, now_ms: int) -> Judged:
         """Judge a run in which something is unusual."""
-        accepted: list[tuple[str, int, bytes]] = []
+        accepted: list[Chunk] = []
         refusals: list[Refusal] = []
         blanks: list[int] = []
-        for number, group, chunk in self._groups(lines, now_ms):
+        for number, group, chunk in self._groups(lines, project, now_ms):
             if chunk is not None:
-                accepted.append((project, len(group), chunk))
+                accepted.append(chunk)
                 continue
             for line_number, line in enumerate(group, number):
                 if not line.strip() and len(line) <= self._rules.max_bytes:
                     blanks.append(line_number)
                     continue
                 try:
-                    owner, event = judge_line(
-                        line, self._rules, project=project, now_ms=now_ms
-                    )
-                    accepted.append((owner, 1, event))
+                    accepted.append(self._alone(line, project, now_ms))
                 except Refused as no:
                     text = line[: self._rules.max_bytes]
                     refusals.append(Refusal(line_number, str(no), text, project))
-        return Judged(
-            self._chunks(accepted), tuple(refusals), len(lines), tuple(blanks)
+        # The sort is stable: it keeps the order of each project's lines.
+        chunks = merged(
+            sorted(accepted, key=attrgetter("project")),
+            max_events=self._max_events,
+            max_bytes=MAX_CHUNK_BYTES,
         )
+        return Judged(tuple(chunks), tuple(refusals), len(lines), tuple(blanks))
 
-    def _chunks(self, accepted: list[tuple[str, int, bytes]]) -> tuple[Chunk, ...]:
-        """The events of each project in the order of their lines."""
-        chunks: list[Chunk] = []
-        # The sort is stable: it keeps that order.
-        for project, parts in groupby(sorted(accepted, key=_first), key=_first):
-            events = 0
-            texts: list[bytes] = []
-            for _, more, event_bytes in parts:
-                if events + more > self._max_events:
-                    chunks.append(Chunk(project, events, b",".join(texts)))
-                    events, texts = 0, []
-                events += more
-                texts.append(event_bytes)
-            chunks.append(Chunk(project, events, b",".join(texts)))
-        return tuple(chunks)
+    def _alone(self, line: bytes, project: str, now_ms: int) -> Chunk:
+        """A line as a chunk of its own."""
+        owner, event, stamped, historical = judge_line(
+            line, self._rules, project=project, now_ms=now_ms
+        )
+        return Chunk(owner, 1, event, ((0, 1),) if stamped else (), historical)
 
     def _groups(
-        self, lines: list[bytes], now_ms: int, number: int = 1
-    ) -> Iterator[tuple[int, list[bytes], bytes | None]]:
+        self, lines: list[bytes], project: str, now_ms: int, number: int = 1
+    ) -> Iterator[tuple[int, list[bytes], Chunk | None]]:
         """Divide until a part is in order, or small enough to go line by line."""
         if len(lines) <= _PARTS:
             yield number, lines, None
@@ -274,29 +304,27 @@ class Judge:
         size = -(-len(lines) // _PARTS)
         for first in range(0, len(lines), size):
             part = lines[first : first + size]
-            chunk = self._at_once(b"\n".join(part), len(part), now_ms)
+            chunk = self._at_once(b"\n".join(part), len(part), project, now_ms)
             if chunk is not None:
                 yield number + first, part, chunk
             else:
-                yield from self._groups(part, now_ms, number + first)
+                yield from self._groups(part, project, now_ms, number + first)
 
 
-def _first(part: tuple[str, int, bytes]) -> str:
-    return part[0]
-
-
-def _completed(run: bytes, seen: list[_Seen], now_ms: int) -> bytes:
+def _completed(project: str, run: bytes, seen: list[_Seen], now_ms: int) -> Chunk:
     """The chunk of a run in which uuids or timestamps are missing, and given here."""
     stamp = msgspec.json.encode(timestamp.stamp(now_ms))
     events = []
-    for line, event in zip(run.split(b"\n"), seen, strict=True):
+    stamped = []
+    for number, (line, event) in enumerate(zip(run.split(b"\n"), seen, strict=True)):
         given = {}
         if event.uuid is UNSET:
             given["uuid"] = msgspec.json.encode(mint_uuid(now_ms))
         if event.timestamp is UNSET:
             given["timestamp"] = stamp
+            stamped.append(number)
         events.append(extended(line, given) if given else line)
-    return b",".join(events)
+    return Chunk(project, len(events), b",".join(events), runs_of(stamped))
 
 
 def _are_uuids(joined: str, count: int) -> bool:

@@ -14,7 +14,7 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import msgspec
 import simdjson
@@ -30,6 +30,14 @@ _KEYS = ("api_key", "token", "$token")  # one field in three spellings
 _KNOWN = {
     *("event", "properties", "timestamp", "uuid", "offset", "$set", "$set_once"),
     *("distinct_id", "$distinct_id", *_KEYS),
+}
+# Protocol v1's members beside the properties, and the properties they stand for.
+_TEXT_PLACES = {"session_id": "$session_id", "window_id": "$window_id"}
+_OPTION_PLACES = {  # with the first characters of values of the right type
+    "cookieless_mode": ("$cookieless_mode", "tf"),
+    "disable_skew_correction": ("$ignore_sent_at", "tf"),
+    "process_person_profile": ("$process_person_profile", "tf"),
+    "product_tour_id": ("$product_tour_id", '"'),
 }
 _UUID = re.compile(
     r"(?:urn:uuid:)?(?:[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9a-f]{32})"
@@ -86,13 +94,24 @@ class Rules:
     disable_geoip: bool = False
 
 
-def judge_line(
-    line: bytes, rules: Rules, *, project: str, now_ms: int
-) -> tuple[str, bytes]:
-    """Judge one line and mend it where it needs to be.
+class Line(NamedTuple):
+    """What an accepted line came to.
 
-    Returns:
-        The project that the event belongs to, and its event bytes.
+    Attributes:
+        project: whose event it is.
+        event_bytes: as it is stored.
+        stamped: whether its timestamp is the relay's.
+        historical: whether it says that it is an import.
+    """
+
+    project: str
+    event_bytes: bytes
+    stamped: bool = False
+    historical: bool = False
+
+
+def judge_line(line: bytes, rules: Rules, *, project: str, now_ms: int) -> Line:
+    """Judge one line and mend it where it needs to be.
 
     Raises:
         Refused: the line is not an event.
@@ -103,13 +122,14 @@ def judge_line(
     event = _Event(members, rules, now_ms)
     event.check_key()
     project = event.take_project(project)
+    historical = event.take_historical()
     event.check_name()
     event.mend_properties()
     event.mend_person_members()
     event.mend_id()
     event.mend_uuid()
-    event.mend_timestamp()
-    return project, event.written(line)
+    stamped = event.mend_timestamp()
+    return Line(project, event.written(line), stamped, historical)
 
 
 def parse(line: bytes) -> dict[str, bytes]:
@@ -201,6 +221,16 @@ class _Event:
         self._remove("project")
         return name
 
+    def take_historical(self) -> bool:
+        """An import says so on its lines; upstream it is said of a whole request."""
+        value = self._members.get("historical_migration", b"null")
+        if value not in (b"true", b"false", b"null"):
+            raise Refused(
+                f"historical_migration: must be a boolean, not {_kind(value)}"
+            )
+        self._remove("historical_migration")
+        return value == b"true"
+
     def check_name(self) -> None:
         if "event" not in self._members:
             raise Refused("event: missing")
@@ -208,11 +238,12 @@ class _Event:
             raise Refused("event: empty")
 
     def mend_properties(self) -> None:
+        self._mend_php_map("properties")
+        self._bring_members_home()
         if "properties" not in self._members:
             if self._rules.disable_geoip:
                 self._put("properties", b'{"$geoip_disable":true}')
             return
-        self._mend_php_map("properties")
         self._expect("properties", "{", "an object")
         self._properties = _look(self._members["properties"])
         changes = _changed_properties(self._properties, self._rules)
@@ -220,10 +251,33 @@ class _Event:
             properties = _members(self._members["properties"])
             self._put("properties", _object(properties | changes))
 
+    def _bring_members_home(self) -> None:
+        """Put what protocol v1 has beside the properties where `batch` has it: in them.
+
+        So the store knows one shape of event, whichever protocol is in use when it is
+        sent. v1 itself lets these win over the properties. What is mistyped stays: v0
+        ignores it, and `forward` never sends it on.
+        """
+        given = {
+            place: value
+            for name, place in _TEXT_PLACES.items()
+            if (value := self._members.get(name, b""))[:1] == b'"'
+        }
+        options = self._members.get("options", b"")
+        if options[:1] == b"{":
+            given |= _option_properties(_members(options))
+        if not given:
+            return
+        properties = self._members.get("properties", b"{}")
+        if properties[:1] == b"{":
+            self._put("properties", _object(_members(properties) | given))
+            for name in ("options", *_TEXT_PLACES):
+                self._remove(name)
+
     def mend_person_members(self) -> None:
         for name in ("$set", "$set_once"):
+            self._mend_php_map(name)
             if name in self._members:
-                self._mend_php_map(name)
                 self._expect(name, "{n", "an object")
 
     def mend_id(self) -> None:
@@ -263,18 +317,22 @@ class _Event:
         elif not _UUID.fullmatch(self._string("uuid")):
             raise Refused("uuid: not a UUID")
 
-    def mend_timestamp(self) -> None:
+    def mend_timestamp(self) -> bool:
+        """See to the timestamp; True if it was made here, by this machine's clock."""
+        moment = None
         if self._members.get("offset", b"null") != b"null":
-            moment_ms = self._now_ms - self._offset()
-            self._put("timestamp", _json(_stamp_or_now(moment_ms, self._now_ms)))
-        elif self._members.get("timestamp", b"null") == b"null":
-            self._put("timestamp", _json(timestamp.stamp(self._now_ms)))
+            given = _stamp_or_now(self._now_ms - self._offset(), self._now_ms)
         else:
-            text = self._string("timestamp")
-            if not timestamp.are_in_order((text,)):
-                moment = timestamp.utc(text) or timestamp.stamp(self._now_ms)
-                self._put("timestamp", _json(moment))
+            given = timestamp.stamp(self._now_ms)
+            if self._members.get("timestamp", b"null") != b"null":
+                text = self._string("timestamp")
+                if timestamp.are_in_order((text,)):
+                    self._remove("offset")
+                    return False
+                moment = timestamp.utc(text)
+        self._put("timestamp", _json(moment or given))
         self._remove("offset")
+        return moment is None
 
     def _offset(self) -> int:
         value = self._members["offset"]
@@ -287,7 +345,7 @@ class _Event:
 
     def _mend_php_map(self, name: str) -> None:
         """PHP writes its empty map as an empty list."""
-        value = self._members[name]
+        value = self._members.get(name, b"")
         if value[:1] == b"[" and not value[1:-1].strip():
             self._put(name, b"{}")
 
@@ -325,6 +383,15 @@ def _changed_properties(properties: _Properties, rules: Rules) -> dict[str, byte
     if rules.disable_geoip and not properties.address and not properties.geoip_disable:
         changes["$geoip_disable"] = b"true"
     return changes
+
+
+def _option_properties(options: Mapping[str, bytes]) -> dict[str, bytes]:
+    """The properties that v1 makes of well-typed `options`."""
+    return {
+        place: value
+        for name, (place, first) in _OPTION_PLACES.items()
+        if chr((value := options.get(name, b"n"))[0]) in first
+    }
 
 
 def _integer(text: str) -> int | float:

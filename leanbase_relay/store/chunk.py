@@ -7,8 +7,8 @@ costs at most its own chunk and is noticed before anything is sent.
 """
 
 import zlib
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 
 import msgspec
 
@@ -24,6 +24,10 @@ class Damaged(Exception):
     """The stored bytes of a chunk are not those that were written."""
 
 
+Stamped = tuple[tuple[int, int], ...]
+"""Runs of events, each as the number of its first one and how many they are."""
+
+
 @dataclass(frozen=True, slots=True)
 class Chunk:
     """A run of accepted events of one project.
@@ -32,11 +36,25 @@ class Chunk:
         project: the configured name of the project.
         events: how many events there are, at least one.
         event_bytes: the events, joined by commas.
+        stamped: the events whose timestamp is the relay's own, by this machine's clock.
+        historical: whether they are an import (`historical_migration`).
+        requeues: how often they were brought back from the dead letters.
     """
 
     project: str
     events: int
     event_bytes: bytes
+    stamped: Stamped = ()
+    historical: bool = False
+    requeues: int = 0
+
+    def is_like(self, other: "Chunk") -> bool:
+        """Whether both may stand in one row."""
+        return (
+            self.project == other.project
+            and self.historical == other.historical
+            and self.requeues == other.requeues
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +83,40 @@ def unpack(packed: Packed) -> bytes:
         return deflate.decompress(packed.data)
     except deflate.Corrupt as bad:
         raise Damaged(f"cannot be inflated: {bad}") from bad
+
+
+def runs_of(numbers: Iterable[int]) -> Stamped:
+    """Numbers that only grow, as runs of neighbours."""
+    return _merged((number, 1) for number in numbers)
+
+
+def joined(chunks: Sequence[Chunk]) -> Chunk:
+    """Neighbours that are like each other, as one chunk."""
+    if len(chunks) == 1:
+        return chunks[0]
+    events = 0
+    stamped: list[tuple[int, int]] = []
+    for chunk in chunks:
+        stamped += [(events + first, count) for first, count in chunk.stamped]
+        events += chunk.events
+    event_bytes = join([chunk.event_bytes for chunk in chunks])
+    return replace(
+        chunks[0],
+        events=events,
+        event_bytes=event_bytes,
+        stamped=_merged(stamped),
+    )
+
+
+def _merged(runs: Iterable[tuple[int, int]]) -> Stamped:
+    """Runs that touch each other, as one."""
+    merged: list[tuple[int, int]] = []
+    for first, count in runs:
+        if merged and sum(merged[-1]) == first:
+            merged[-1] = (merged[-1][0], merged[-1][1] + count)
+        else:
+            merged.append((first, count))
+    return tuple(merged)
 
 
 def split(event_bytes: bytes) -> list[bytes]:

@@ -19,6 +19,9 @@ class DeadLetter:
         status: the HTTP status of the refusal, for the door ``upstream``.
         event, distinct_id, uuid: where they could be read.
         accepted_at_ms: when intake accepted it; None if it never did.
+        events: how many events it stands for; more than one for a damaged chunk.
+        requeues: how often it was brought back before.
+        historical: whether it came as an import (`historical_migration`).
     """
 
     door: str
@@ -31,6 +34,9 @@ class DeadLetter:
     distinct_id: str | None = None
     uuid: str | None = None
     accepted_at_ms: int | None = None
+    events: int = 1
+    requeues: int = 0
+    historical: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from leanbase_relay.errors import StoreError, StoreUnavailable
 if TYPE_CHECKING:
     from sqlite_utils.db import Database
 
-VERSION = 1
+VERSION = 2
 """What `user_version` is after the last migration."""
 
 PAGE_BYTES = 4096
@@ -84,6 +84,21 @@ _FIRST = (
         primary key (device, inode)
     ) strict, without rowid
     """,
+)
+
+_SECOND = (
+    # What a whole row has in common; batches and rows never mix these.
+    "alter table chunk add column historical integer not null default 0",
+    "alter table chunk add column requeues integer not null default 0",
+    # Which events bear the relay's own stamp, and by which clock: `store.stamps`.
+    "alter table chunk add column stamped text",
+    "alter table dead_letter add column events integer not null default 1",
+    "alter table dead_letter add column requeues integer not null default 0",
+    "alter table dead_letter add column historical integer not null default 0",
+    # Up to which chunk stamps may not change any more, since they may be upstream.
+    "alter table project add column frozen_chunk integer not null default 0",
+    # What the upstream's 413 taught: the most bytes of a request; 0 = not known.
+    "alter table project add column learnt_bytes integer not null default 0",
 )
 
 
@@ -179,5 +194,11 @@ def _migrate(conn: sqlite3.Connection) -> None:
         for statement in _FIRST:
             db.execute(statement)
         db.execute("pragma user_version = 1")
+
+    @migrations()
+    def what_the_upstream_answers(db: "Database") -> None:
+        for statement in _SECOND:
+            db.execute(statement)
+        db.execute("pragma user_version = 2")
 
     migrations.apply(Database(conn, execute_plugins=False))

@@ -1,27 +1,28 @@
-"""The store: every statement that touches the database, but for the schema.
+"""The store: every statement that changes the database, but for the schema.
 
 Owns the rule that an event leaves the backlog by exactly one of three doors, `ack`,
 `bury` or, at the operator's wish, `drop_oldest`; and that at every moment
 ``accepted = delivered + dead + dropped + backlog``. Knows nothing of sockets, files
-or HTTP. `Store` writes and belongs to the writer's thread; `Reader` only reads, and
-each thread that looks has its own.
+or HTTP. Belongs to the writer's thread; who only looks has a `Reader`.
 """
 
-import os
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import Self
 
 from leanbase_relay.store import schema
-from leanbase_relay.store.chunk import Packed
 from leanbase_relay.store.deposit import DeadLetter, FileId, FileProgress
+from leanbase_relay.store.row import Row
+from leanbase_relay.store.size import Space, file_bytes, log_path
+from leanbase_relay.store.totals import Position, Totals, read_totals, save_totals
 
 _APPEND = """
-    insert into chunk (project, events, bytes, accepted_at_ms, checksum, data)
-    values (?, ?, ?, ?, ?, ?)
+    insert into chunk (project, events, bytes, accepted_at_ms, checksum, data,
+                       stamped, historical, requeues)
+    values (?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 _PASSED = """
     select coalesce(sum(events), 0), coalesce(sum(bytes), 0)
@@ -32,87 +33,23 @@ _OLDEST = (
 )
 _KEEP_LETTER = """
     insert into dead_letter (door, project, event, distinct_id, uuid, status, reason,
-                             origin, accepted_at_ms, died_at_ms, line)
-    values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+                             origin, accepted_at_ms, died_at_ms, line, events,
+                             requeues, historical)
+    values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 _OLDEST_LETTERS = (
     "select id, project, length(line) from dead_letter order by id limit 100"
 )
-_SAVE = """
-    insert or replace into project
-        (name, accepted, delivered, dead, dropped, refused, backlog_bytes,
-         position_chunk, position_events, dead_letters, dead_letter_bytes,
-         dead_letters_given_up)
-    values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-"""
 _SET_PROGRESS = """
     insert or replace into spool_file
         (device, inode, name, offset, lines, digest, finished_ctime_ns)
     values (?, ?, ?, ?, ?, ?, ?)
 """
-_TOTALS = """
-    select name, accepted, delivered, dead, dropped, refused, backlog_bytes,
-           position_chunk, position_events, dead_letters, dead_letter_bytes,
-           dead_letters_given_up
-      from project
-"""
-_OLDEST_FROM = """
-    select accepted_at_ms from chunk where project = ? and id >= ? order by id limit 1
-"""
-_PEEK = """
-    select id, events, bytes, accepted_at_ms, checksum, data
-      from chunk
-     where project = ? and id >= ?
-     order by id
-"""
 
 LETTER_OVERHEAD_BYTES = 200
 """What a dead letter takes beside its line, roughly: reason, origin, names."""
 
-
-class Position(NamedTuple):
-    """Up to where a lane has finished: all chunks before, and so many events of it."""
-
-    chunk: int
-    events: int
-
-
-BEGINNING = Position(0, 0)
-
-
-@dataclass(frozen=True, slots=True)
-class Totals:
-    """What happened to a project's events, over the life of the store."""
-
-    accepted: int = 0
-    delivered: int = 0
-    dead: int = 0
-    dropped: int = 0
-    refused: int = 0
-    backlog_bytes: int = 0
-    position: Position = BEGINNING
-    dead_letters: int = 0
-    dead_letter_bytes: int = 0
-    dead_letters_given_up: int = 0
-
-    @property
-    def backlog_events(self) -> int:
-        """Events accepted that have not left by one of the three doors."""
-        return self.accepted - self.delivered - self.dead - self.dropped
-
-
 _NOTHING = Totals()
-
-
-@dataclass(frozen=True, slots=True)
-class StoredChunk:
-    """One row of the backlog, still packed."""
-
-    id: int
-    events: int
-    bytes: int
-    accepted_at_ms: int
-    packed: Packed
 
 
 class Store:
@@ -123,9 +60,9 @@ class Store:
 
     def __init__(self, conn: sqlite3.Connection, path: Path) -> None:
         self.path = path
-        self._log_path = _log_path(path)
+        self._log_path = log_path(path)
         self._conn = conn
-        self._totals = _read_totals(conn)
+        self._totals = read_totals(conn)
         self.totals = self._totals.copy()
         """As committed; read by other threads, replaced as a whole."""
 
@@ -149,7 +86,7 @@ class Store:
         """
         self._conn.close()
         self._conn = schema.connect(self.path)
-        self._totals = _read_totals(self._conn)
+        self._totals = read_totals(self._conn)
         self.totals = self._totals.copy()
 
     @contextmanager
@@ -169,14 +106,24 @@ class Store:
 
     # Events come …
 
-    def append(
-        self, project: str, packed: Packed, *, events: int, size: int, now_ms: int
-    ) -> None:
-        """Add a chunk at the end of a project's backlog."""
+    def append(self, row: Row, *, now_ms: int) -> None:
+        """Add a chunk at the end of its project's backlog."""
+        chunk = row.chunk
         self._conn.execute(
-            _APPEND, (project, events, size, now_ms, packed.checksum, packed.data)
+            _APPEND,
+            (
+                chunk.project,
+                chunk.events,
+                row.size,
+                now_ms,
+                row.packed.checksum,
+                row.packed.data,
+                row.stamped,
+                chunk.historical,
+                chunk.requeues,
+            ),
         )
-        self._count(project, accepted=events, size=size)
+        self._count(chunk.project, accepted=chunk.events, size=row.size)
 
     def refuse(self, letter: DeadLetter, *, now_ms: int) -> None:
         """Count a line that intake turned down, and keep it as a dead letter."""
@@ -286,7 +233,7 @@ class Store:
 
     def log_bytes(self) -> int:
         """How long the write-ahead log is."""
-        return _file_bytes(self._log_path)
+        return file_bytes(self._log_path)
 
     def give_back(self, *, pages: int) -> None:
         """Return free pages to the file system: a small step, not a rewrite."""
@@ -310,24 +257,9 @@ class Store:
 
     def _save_totals(self) -> None:
         """Write the totals that this transaction changed: once, whatever it did."""
-        for project, totals in self._totals.items():
-            if totals is not self.totals.get(project):
-                self._conn.execute(
-                    _SAVE,
-                    (
-                        project,
-                        totals.accepted,
-                        totals.delivered,
-                        totals.dead,
-                        totals.dropped,
-                        totals.refused,
-                        totals.backlog_bytes,
-                        *totals.position,
-                        totals.dead_letters,
-                        totals.dead_letter_bytes,
-                        totals.dead_letters_given_up,
-                    ),
-                )
+        for project, one in self._totals.items():
+            if one is not self.totals.get(project):
+                save_totals(self._conn, project, one)
 
     def _count(
         self, project: str, *, accepted: int = 0, refused: int = 0, size: int = 0
@@ -386,6 +318,9 @@ class Store:
                 letter.accepted_at_ms,
                 now_ms,
                 letter.line,
+                letter.events,
+                letter.requeues,
+                letter.historical,
             ),
         )
         size = len(letter.line) + LETTER_OVERHEAD_BYTES
@@ -399,95 +334,3 @@ class Store:
             dead_letter_bytes=totals.dead_letter_bytes + size,
             dead_letters_given_up=totals.dead_letters_given_up + given_up,
         )
-
-
-@dataclass(frozen=True, slots=True)
-class Space:
-    """Bytes: in use in the file, free in the file, and in the write-ahead log."""
-
-    live: int
-    free: int
-    log: int
-
-    @property
-    def total(self) -> int:
-        """What `du` shows."""
-        return self.live + self.free + self.log
-
-
-class Reader:
-    """The reading side: a short look each time, never a long transaction."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._conn = schema.connect_to_read(path)
-
-    def close(self) -> None:
-        self._conn.close()
-
-    def totals(self) -> dict[str, Totals]:
-        """The totals of every project."""
-        return _read_totals(self._conn)
-
-    def peek(
-        self, project: str, start: Position, *, max_events: int, max_bytes: int
-    ) -> list[StoredChunk]:
-        """The oldest chunks from a position on.
-
-        As many as stay within the limits, and at least one if there is any.
-        """
-        chunks: list[StoredChunk] = []
-        events = size = 0
-        rows = self._conn.execute(_PEEK, (project, start.chunk))
-        try:
-            for chunk, count, event_bytes, accepted_at_ms, checksum, data in rows:
-                events += count
-                size += event_bytes + 1
-                if chunks and (events > max_events or size > max_bytes):
-                    break
-                packed = Packed(data, checksum)
-                chunks.append(
-                    StoredChunk(chunk, count, event_bytes, accepted_at_ms, packed)
-                )
-        finally:
-            rows.close()  # ends the read transaction at once
-        return chunks
-
-    def oldest_accepted_at_ms(
-        self, project: str, start: Position = BEGINNING
-    ) -> int | None:
-        """When the first event from a position on was accepted; None if none is."""
-        row = self._conn.execute(_OLDEST_FROM, (project, start.chunk)).fetchone()
-        return row[0] if row else None
-
-    def spool_progress(self) -> Iterable[FileProgress]:
-        """How far the known spool files are taken."""
-        rows = self._conn.execute("select * from spool_file").fetchall()
-        return [
-            FileProgress(FileId(device, inode), name, offset, lines, digest, finished)
-            for device, inode, name, offset, lines, digest, finished in rows
-        ]
-
-    def size(self) -> int:
-        """Bytes of database and write-ahead log on the disk."""
-        return _file_bytes(str(self._path)) + _file_bytes(_log_path(self._path))
-
-
-def _read_totals(conn: sqlite3.Connection) -> dict[str, Totals]:
-    totals = {}
-    for row in conn.execute(_TOTALS):
-        name, *counts = row[:7]
-        chunk, done, *letters = row[7:]
-        totals[name] = Totals(*counts, *([Position(chunk, done), *letters]))
-    return totals
-
-
-def _log_path(path: Path) -> str:
-    return f"{path}-wal"
-
-
-def _file_bytes(path: str) -> int:
-    try:
-        return os.stat(path).st_size  # noqa: PTH116 - asked after each commit
-    except FileNotFoundError:
-        return 0

@@ -14,13 +14,17 @@ import sqlite3
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import chain
 
 from leanbase_relay.clock import Clock
 from leanbase_relay.errors import Stopping, StoreError, StoreFull, StoreUnavailable
-from leanbase_relay.store import schema
-from leanbase_relay.store.chunk import MAX_CHUNK_BYTES, Chunk, Packed, join, pack
+from leanbase_relay.store import schema, stamps
+from leanbase_relay.store.chunk import MAX_CHUNK_BYTES
 from leanbase_relay.store.deposit import Deposit
-from leanbase_relay.store.store import Space, Store, Totals
+from leanbase_relay.store.row import Row, merged, row_of
+from leanbase_relay.store.size import Space
+from leanbase_relay.store.store import Store
+from leanbase_relay.store.totals import Totals
 
 log = logging.getLogger(__name__)
 
@@ -223,8 +227,7 @@ class Writer:
         return group
 
     def _commit(self, group: list[_Work]) -> None:
-        deposits = [work for work in group if isinstance(work.asked, Deposit)]
-        packed = self._pack(deposits)
+        packed = self._pack(group)
         wanted = sum(row.room for row in packed)
         short, refused = self._judge_room(wanted)
         if refused is not None:
@@ -239,7 +242,7 @@ class Writer:
         self._on_committed(self._store.totals)
 
     def _transact(
-        self, group: list[_Work], packed: "list[_Row]", short: int
+        self, group: list[_Work], packed: list[Row], short: int
     ) -> StoreUnavailable | None:
         """One transaction: all of the group, or the reason why none of it."""
         now_ms = round(self._clock.wall() * 1000)
@@ -251,13 +254,7 @@ class Writer:
                 if short:
                     self._store.drop_oldest(short)
                 for row in packed:
-                    self._store.append(
-                        row.project,
-                        row.packed,
-                        events=row.events,
-                        size=row.size,
-                        now_ms=now_ms,
-                    )
+                    self._store.append(row, now_ms=now_ms)
                 for work in group:
                     self._change(work.asked, now_ms)
                 self._trim_letters(packed)
@@ -283,19 +280,19 @@ class Writer:
         for file in asked.forget:
             self._store.forget(file)
 
-    def _pack(self, deposits: list[_Work]) -> "list[_Row]":
-        """Chunks become rows; small neighbours of a project share one."""
-        runs: dict[str, _Run] = {}
-        rows = []
-        for work in deposits:
-            assert isinstance(work.asked, Deposit), "only deposits bring chunks"
-            for chunk in work.asked.chunks:
-                run = runs.get(chunk.project)
-                if run is None or not run.has_room_for(chunk, self._limits):
-                    run = runs[chunk.project] = _Run()
-                    rows.append(run)
-                run.add(chunk)
-        return [run.row() for run in rows]
+    def _pack(self, group: list[_Work]) -> list[Row]:
+        """The rows of the group's chunks; small neighbours of a project share one."""
+        chunks = merged(
+            chain.from_iterable(
+                work.asked.chunks for work in group if isinstance(work.asked, Deposit)
+            ),
+            max_events=self._limits.max_chunk_events,
+            max_bytes=self._limits.max_chunk_bytes,
+        )
+        return [
+            row_of(chunk, stamped=stamps.noted(chunk.stamped, self._clock))
+            for chunk in chunks
+        ]
 
     # Room.
 
@@ -333,7 +330,7 @@ class Writer:
             self._measure()
             self.full = self._lacks(self._limits.max_chunk_bytes) > 0
 
-    def _trim_letters(self, packed: "list[_Row]") -> None:
+    def _trim_letters(self, packed: list[Row]) -> None:
         """Keep dead letters within their bound, and the store within its own."""
         store = self._store
         store.trim_dead_letters(self._limits.dead_letter_bytes)
@@ -345,7 +342,7 @@ class Writer:
             if excess > 0:
                 store.trim_dead_letters(max(store.dead_letter_bytes - excess, 0))
 
-    def _grew(self, packed: "list[_Row]") -> None:
+    def _grew(self, packed: list[Row]) -> None:
         letters = self._store.dead_letter_bytes
         grown = sum(row.room for row in packed) + max(letters - self._letter_bytes, 0)
         self._letter_bytes = letters
@@ -459,42 +456,3 @@ class Writer:
                 self._settle(work, Stopping("the relay is stopping"))
                 for tell in self._after_group:
                     tell()
-
-
-@dataclass(frozen=True, slots=True)
-class _Row:
-    project: str
-    packed: Packed
-    events: int
-    size: int
-
-    @property
-    def room(self) -> int:
-        """Bytes that the row takes in the file, at most: whole pages."""
-        pages = -(-len(self.packed.data) // (schema.PAGE_BYTES - 4)) + 1
-        return pages * schema.PAGE_BYTES
-
-
-class _Run:
-    """Chunks of one project that are to become one row."""
-
-    def __init__(self) -> None:
-        self._chunks: list[Chunk] = []
-        self._events = 0
-        self._size = 0
-
-    def has_room_for(self, chunk: Chunk, limits: Limits) -> bool:
-        return (
-            self._events + chunk.events <= limits.max_chunk_events
-            and self._size + len(chunk.event_bytes) <= limits.max_chunk_bytes
-        )
-
-    def add(self, chunk: Chunk) -> None:
-        self._chunks.append(chunk)
-        self._events += chunk.events
-        self._size += len(chunk.event_bytes)
-
-    def row(self) -> _Row:
-        event_bytes = join(chunk.event_bytes for chunk in self._chunks)
-        project = self._chunks[0].project
-        return _Row(project, pack(event_bytes), self._events, len(event_bytes))

@@ -17,7 +17,9 @@ from leanbase_relay.keys import Secret
 from leanbase_relay.sink import Fault, Limits, Request, Script, Sink
 from leanbase_relay.store.chunk import Chunk, join
 from leanbase_relay.store.deposit import Deposit
-from leanbase_relay.store.store import Position, Reader, Store, Totals
+from leanbase_relay.store.reader import Reader
+from leanbase_relay.store.store import Store
+from leanbase_relay.store.totals import Position, Totals
 from leanbase_relay.store.writer import Limits as StoreLimits
 from leanbase_relay.store.writer import Writer
 from tests.support.clock import FakeClock

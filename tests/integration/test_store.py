@@ -8,9 +8,12 @@ from pathlib import Path
 import pytest
 
 from leanbase_relay.errors import StoreError, StoreFull
-from leanbase_relay.store.chunk import Chunk, pack
+from leanbase_relay.store.chunk import Chunk
 from leanbase_relay.store.deposit import DeadLetter, Deposit
-from leanbase_relay.store.store import Position, Reader, Store
+from leanbase_relay.store.reader import Reader
+from leanbase_relay.store.row import row_of
+from leanbase_relay.store.store import Store
+from leanbase_relay.store.totals import Position
 from leanbase_relay.store.writer import Limits, Receipt, Writer
 from tests.support.clock import FakeClock
 
@@ -29,7 +32,7 @@ def store(tmp_path: Path) -> Iterator[Store]:
         ("journal_mode", "wal"),
         ("auto_vacuum", 2),
         ("secure_delete", 0),
-        ("user_version", 1),
+        ("user_version", 2),
     ],
 )
 def test_the_live_connection_has_the_pragmas(
@@ -46,9 +49,9 @@ def test_a_newer_store_is_refused_with_the_remedy(store: Store) -> None:
 
 
 def append(store: Store, events: int) -> None:
-    packed = pack(b",".join([b"{}"] * events))
+    chunk = Chunk("default", events, b",".join([b"{}"] * events))
     with store.transaction():
-        store.append("default", packed, events=events, size=9, now_ms=1)
+        store.append(row_of(chunk, stamped=None), now_ms=1)
 
 
 def test_chunk_ids_are_never_used_twice(store: Store) -> None:

@@ -15,7 +15,9 @@ import pytest
 from leanbase_relay.errors import Stopping, StoreFull, StoreUnavailable
 from leanbase_relay.store.chunk import Chunk
 from leanbase_relay.store.deposit import DeadLetter, Deposit, FileId, FileProgress
-from leanbase_relay.store.store import Position, Reader, Store, Totals
+from leanbase_relay.store.reader import Reader
+from leanbase_relay.store.store import Store
+from leanbase_relay.store.totals import Position, Totals
 from leanbase_relay.store.writer import MAX_GROUP_BYTES, Limits, Receipt, Writer
 from tests.support.clock import FakeClock
 from tests.support.intake import GatedStore

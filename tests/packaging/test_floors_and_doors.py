@@ -45,6 +45,7 @@ DOORS = {
         "intake.event",
         "intake.line",
         "store.chunk",
+        "store.stamps",
         "forward.batch",
         "forward.letter",
     },

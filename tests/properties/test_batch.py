@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from leanbase_relay.forward.batch import Batch, DamagedChunk, build
 from leanbase_relay.store.chunk import Packed, join, pack, split
-from leanbase_relay.store.store import BEGINNING, Position, StoredChunk
+from leanbase_relay.store.reader import StoredChunk
+from leanbase_relay.store.totals import BEGINNING, Position
 
 event = st.integers(0, 10**9).map(lambda n: b'{"event":"e","n":%d}' % n)
 backlog = st.lists(st.lists(event, min_size=1, max_size=9), min_size=1, max_size=9)

@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from leanbase_relay.intake.event import Judge, Judged
-from leanbase_relay.intake.line import Refused, Rules, judge_line
+from leanbase_relay.intake.line import Line, Refused, Rules, judge_line
 from leanbase_relay.sink import Row, Sink
-from leanbase_relay.store.chunk import split
+from leanbase_relay.store.chunk import Stamped, split
 from tests.support.clock import FakeClock
 from tests.support.intake import event
 
@@ -82,6 +82,9 @@ events: st.SearchStrategy[dict[str, Any]] = st.fixed_dictionaries(
         "token": st.sampled_from(["phc_secret", None, 5]),
         "api_key": st.just("phc_secret"),
         "groups": st.sampled_from([[], {}]),
+        "historical_migration": st.sampled_from([True, False, None]),
+        "session_id": st.sampled_from(["s", None, 5]),
+        "options": st.sampled_from([{}, {"cookieless_mode": True}, 5, None]),
     },
 )
 good_events = events.map(
@@ -157,19 +160,19 @@ def judge_of(run: bytes, rules: Rules) -> Judged:
 
 def line_by_line(
     lines: list[bytes], rules: Rules
-) -> tuple[dict[str, list[tuple[bytes, bytes]]], dict[int, str]]:
+) -> tuple[dict[str, list[tuple[bytes, Line]]], dict[int, str]]:
     """What the rules say of each line alone: the lines and events of each project."""
-    accepted: dict[str, list[tuple[bytes, bytes]]] = {}
+    accepted: dict[str, list[tuple[bytes, Line]]] = {}
     refused: dict[int, str] = {}
     for number, line in enumerate(lines, 1):
         if not line.strip() and len(line) <= rules.max_bytes:
             continue
         try:
-            owner, mended = judge_line(line, rules, project="default", now_ms=NOW_MS)
+            result = judge_line(line, rules, project="default", now_ms=NOW_MS)
         except Refused as no:
             refused[number] = str(no)
         else:
-            accepted.setdefault(owner, []).append((line, mended))
+            accepted.setdefault(result.project, []).append((line, result))
     return accepted, refused
 
 
@@ -186,6 +189,10 @@ def but_for_what_is_random(line: bytes, mended: bytes) -> object:
     return kept if random else mended
 
 
+def is_in(stamped: Stamped, number: int) -> bool:
+    return any(first <= number < first + count for first, count in stamped)
+
+
 @settings(deadline=None)
 @given(runs, st.booleans())
 def test_a_run_is_judged_as_its_lines_are(
@@ -199,20 +206,27 @@ def test_a_run_is_judged_as_its_lines_are(
     judged = judge_of(b"".join(line + b"\n" for line in lines), rules)
 
     accepted, refused = line_by_line(lines, rules)
-    found: dict[str, list[bytes]] = {}
+    found: dict[str, list[Line]] = {}
     for chunk in judged.chunks:
         assert 0 < chunk.events <= MAX_EVENTS
         events = split(chunk.event_bytes)
         assert len(events) == chunk.events
-        found.setdefault(chunk.project, []).extend(events)
+        found.setdefault(chunk.project, []).extend(
+            Line(chunk.project, event, is_in(chunk.stamped, number), chunk.historical)
+            for number, event in enumerate(events)
+        )
     assert {one.line: one.reason for one in judged.refusals} == refused
     assert judged.events + len(judged.refusals) + judged.blank == len(lines)
     assert judged.lines == len(lines)
     assert found.keys() == accepted.keys()
     for owner, expected in accepted.items():
         for (line, alone), among in zip(expected, found[owner], strict=True):
-            assert but_for_what_is_random(line, among) == but_for_what_is_random(
-                line, alone
+            assert but_for_what_is_random(
+                line, among.event_bytes
+            ) == but_for_what_is_random(line, alone.event_bytes)
+            assert (among.stamped, among.historical) == (
+                alone.stamped,
+                alone.historical,
             )
 
 

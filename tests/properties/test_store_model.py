@@ -24,15 +24,12 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from leanbase_relay.store.chunk import join, pack, split, unpack
+from leanbase_relay.store.chunk import Chunk, join, split, unpack
 from leanbase_relay.store.deposit import DeadLetter, FileId, FileProgress
-from leanbase_relay.store.store import (
-    LETTER_OVERHEAD_BYTES,
-    Position,
-    Reader,
-    Store,
-    Totals,
-)
+from leanbase_relay.store.reader import Reader
+from leanbase_relay.store.row import row_of
+from leanbase_relay.store.store import LETTER_OVERHEAD_BYTES, Store
+from leanbase_relay.store.totals import Position, Totals
 
 PROJECTS = ("default", "shop")
 NO_LIMIT = 1 << 40
@@ -210,13 +207,8 @@ class StoreModel(RuleBasedStateMachine):
         texts = [b'{"n":%d}' % (self.made + n) for n in range(much + 1)]
         self.made += len(texts)
         event_bytes = join(texts)
-        self.store.append(
-            project,
-            pack(event_bytes),
-            events=len(texts),
-            size=len(event_bytes),
-            now_ms=NOW_MS,
-        )
+        chunk_of_all = Chunk(project, len(texts), event_bytes)
+        self.store.append(row_of(chunk_of_all, stamped=None), now_ms=NOW_MS)
         (chunk,) = self.store._conn.execute("select max(id) from chunk").fetchone()
         assert chunk > self.model.highest_chunk, "chunk ids only grow"
         self.model.highest_chunk = chunk

@@ -23,6 +23,13 @@ class FakeClock:
     def wall(self) -> float:
         return self.now + self.wall_offset
 
+    @property
+    def boot_id(self) -> str:
+        return "8f14e45f-ceea-467f-a0e6-1f2d3c4b5a69"
+
+    def since_boot(self) -> float:
+        return self.now
+
     def poke(self) -> Poke:
         poke = Poke()
         self._pokes.append(poke)

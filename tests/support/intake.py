@@ -18,7 +18,9 @@ from leanbase_relay.intake.event import Judge
 from leanbase_relay.intake.socket import SocketIntake
 from leanbase_relay.store import schema
 from leanbase_relay.store.chunk import split, unpack
-from leanbase_relay.store.store import BEGINNING, Reader, Store, Totals
+from leanbase_relay.store.reader import Reader
+from leanbase_relay.store.store import Store
+from leanbase_relay.store.totals import BEGINNING, Totals
 from leanbase_relay.store.writer import Limits, Writer
 from tests.support.clock import FakeClock
 

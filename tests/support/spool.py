@@ -15,7 +15,9 @@ from leanbase_relay.intake.event import Judge
 from leanbase_relay.intake.spool import Spool
 from leanbase_relay.store.chunk import split, unpack
 from leanbase_relay.store.deposit import FileId, FileProgress
-from leanbase_relay.store.store import Position, Reader, Store, Totals
+from leanbase_relay.store.reader import Reader
+from leanbase_relay.store.store import Store
+from leanbase_relay.store.totals import Position, Totals
 from leanbase_relay.store.writer import Limits, Writer
 from tests.support.clock import FakeClock
 

@@ -4,7 +4,8 @@ import pytest
 
 from leanbase_relay.forward.batch import Batch, Piece, build, request_body
 from leanbase_relay.store.chunk import join, pack
-from leanbase_relay.store.store import Position, StoredChunk
+from leanbase_relay.store.reader import StoredChunk
+from leanbase_relay.store.totals import Position
 
 NOW = 1_800_000_000.25
 

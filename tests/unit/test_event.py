@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from leanbase_relay.intake.event import Judge, Judged, Refusal
-from leanbase_relay.store.chunk import split
+from leanbase_relay.store.chunk import Chunk, split
 from tests.support.intake import event
 
 NOW_MS = 1_772_366_400_123
@@ -96,6 +96,47 @@ class TestRuns:
         minted = {json.loads(one)["uuid"] for one in events_of(result)}
         assert len(minted) == 2 + 2 * 5
         assert {uuid.UUID(one).version for one in minted} == {7}
+
+    @pytest.mark.parametrize(
+        ("head", "project", "historical"),
+        [
+            (b'{"project":"shop",', "shop", False),
+            (b'{"historical_migration":true,', "default", True),
+            (b'{"historical_migration":true,"project":"shop",', "shop", True),
+        ],
+    )
+    def test_what_send_puts_before_each_event_does_not_leave_the_fast_way(
+        self, head: bytes, project: str, *, historical: bool
+    ) -> None:
+        lines = [event(number).strip() for number in range(100)]
+
+        (chunk,) = judged(b"\n".join(head + line[1:] for line in lines)).chunks
+
+        assert chunk == Chunk(project, 100, b",".join(lines), historical=historical)
+
+    def test_a_head_that_not_all_lines_have_is_looked_at_line_by_line(self) -> None:
+        shop, plain = b'{"project":"shop",' + event(1)[1:], event(2)
+
+        result = judged(shop + plain + shop.replace(b"shop", b"nowhere"))
+
+        (first,), (second,) = events_of(result, "shop"), events_of(result)
+        assert (json.loads(first), json.loads(second)) == (
+            json.loads(event(1)),
+            json.loads(event(2)),
+        )
+        assert reasons(result) == {3: "project: 'nowhere' is not configured"}
+
+    def test_an_unknown_project_at_the_head_is_refused_on_each_line(self) -> None:
+        result = judged(b'{"project":"nowhere",' + event(1)[1:])
+
+        assert reasons(result) == {1: "project: 'nowhere' is not configured"}
+
+    def test_who_made_the_stamps_is_known_of_each_event(self) -> None:
+        bare = b'{"event":"e","distinct_id":"u"}\n'
+
+        (chunk,) = judged(bare + event(1) + bare + bare).chunks
+
+        assert chunk.stamped == ((0, 1), (2, 2))
 
     def test_each_project_has_its_events_in_order(self) -> None:
         lines = [event(n, project="shop" if n % 3 else None) for n in range(30)]

@@ -34,9 +34,9 @@ def raw(member: str) -> bytes:
 
 
 def judged(line: bytes, rules: Rules = RULES) -> bytes:
-    owner, event = judge_line(line, rules, project="default", now_ms=NOW_MS)
-    assert owner == "default"
-    return event
+    result = judge_line(line, rules, project="default", now_ms=NOW_MS)
+    assert result.project == "default"
+    return result.event_bytes
 
 
 def refusal_of(line: bytes, rules: Rules = RULES) -> str:
@@ -77,7 +77,8 @@ class TestNothingToMend:
             line_with(properties={"$process_person_profile": 0}),
             line_with(properties={"$process_person_profile": "no"}),
             line_with(properties={"distinct_id": "other", "token": "t"}),
-            line_with(groups=[], options={"cookieless_mode": False}, session_id="s"),
+            line_with(groups=[], options=7, session_id=None, window_id=["w"]),
+            line_with(options={"cookieless_mode": "perhaps", "new": 1}),
             raw('"properties" : { "a" :1.10, "b":1E+2 ,"a":-0.0, "\\u0061":"\\/"} '),
             raw('"properties":{"n":123456789012345678901234567890}'),
             raw('"other":{"other":1},"other":2'),
@@ -333,11 +334,62 @@ class TestMending:
         assert accepted(line_with(**{name: key})) == GOOD
 
     def test_the_project_is_taken_out_and_told(self) -> None:
-        owner, event = judge_line(
+        result = judge_line(
             line_with(project="shop"), RULES, project="default", now_ms=NOW_MS
         )
 
-        assert (owner, json.loads(event)) == ("shop", GOOD)
+        assert result.project == "shop"
+        assert json.loads(result.event_bytes) == GOOD
+
+    def test_an_import_is_told_and_its_mark_taken_out(self) -> None:
+        line = line_with(historical_migration=True)
+
+        result = judge_line(line, RULES, project="default", now_ms=NOW_MS)
+
+        assert result.historical
+        assert json.loads(result.event_bytes) == GOOD
+        assert accepted(line_with(historical_migration=False)) == GOOD
+        assert "historical_migration: must be a boolean, not a string" in refusal_of(
+            line_with(historical_migration="yes")
+        )
+
+    def test_what_v1_has_beside_the_properties_goes_into_them(self) -> None:
+        """As v1 does it: over what the properties say of the same."""
+        options = {
+            "process_person_profile": False,
+            "disable_skew_correction": True,
+            "cookieless_mode": None,
+            "product_tour_id": "t1",
+            "unknown": 1,
+        }
+        properties = {"$session_id": "under", "price": 1.5}
+
+        event = accepted(
+            line_with(
+                options=options, session_id="s", window_id="w", properties=properties
+            )
+        )
+
+        assert event["properties"] == {
+            "$session_id": "s",
+            "$window_id": "w",
+            "price": 1.5,
+            "$process_person_profile": False,
+            "$ignore_sent_at": True,
+            "$product_tour_id": "t1",
+        }
+        assert not event.keys() & {"options", "session_id", "window_id"}
+
+    def test_who_made_the_stamp_is_told(self) -> None:
+        def stamped(line: bytes) -> bool:
+            return judge_line(line, RULES, project="default", now_ms=NOW_MS).stamped
+
+        assert stamped(line_with(("timestamp",)))
+        assert stamped(line_with(timestamp=""))
+        assert stamped(line_with(timestamp="last tuesday"))
+        assert stamped(line_with(offset=5000))
+        assert not stamped(line_with())
+        assert not stamped(line_with(timestamp="2026-03-01 11:00"))
 
     @pytest.mark.parametrize("wish", ["true", "false"])
     def test_a_wish_given_as_text_becomes_the_boolean_that_was_meant(

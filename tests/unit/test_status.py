@@ -15,7 +15,7 @@ from leanbase_relay.status import (
     exit_code,
     status,
 )
-from leanbase_relay.store.store import Position, Totals
+from leanbase_relay.store.totals import Position, Totals
 
 NOW = 1_800_000_000.0
 STORE = StoreView(Path("/nowhere/relay.db"), bytes=4096, max_bytes=1 << 30)

@@ -1,0 +1,113 @@
+"""The reader: looks into the store, and never changes it.
+
+Each thread that looks has its own connection, and each look is short: while a reading
+transaction is open, the write-ahead log cannot be folded in and grows.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from leanbase_relay.store import schema
+from leanbase_relay.store.chunk import Packed
+from leanbase_relay.store.deposit import FileId, FileProgress
+from leanbase_relay.store.size import file_bytes, log_path
+from leanbase_relay.store.totals import BEGINNING, Position, Totals, read_totals
+
+_OLDEST_FROM = """
+    select accepted_at_ms from chunk where project = ? and id >= ? order by id limit 1
+"""
+_PEEK = """
+    select id, events, bytes, accepted_at_ms, checksum, data,
+           stamped, historical, requeues
+      from chunk
+     where project = ? and id >= ?
+     order by id
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredChunk:
+    """One row of the backlog, still packed.
+
+    Attributes:
+        stamped: which events bear the relay's stamp, by which clock; see `stamps`.
+        historical, requeues: see `Chunk`.
+    """
+
+    id: int
+    events: int
+    bytes: int
+    accepted_at_ms: int
+    packed: Packed
+    stamped: str | None = None
+    historical: bool = False
+    requeues: int = 0
+
+
+class Reader:
+    """The reading side of a store."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._conn = schema.connect_to_read(path)
+
+    def close(self) -> None:
+        self._conn.close()
+
+    def totals(self) -> dict[str, Totals]:
+        """The totals of every project."""
+        return read_totals(self._conn)
+
+    def peek(
+        self, project: str, start: Position, *, max_events: int, max_bytes: int
+    ) -> list[StoredChunk]:
+        """The oldest chunks from a position on.
+
+        As many as stay within the limits, and at least one if there is any.
+        """
+        chunks: list[StoredChunk] = []
+        events = size = 0
+        rows = self._conn.execute(_PEEK, (project, start.chunk))
+        try:
+            for chunk, count, event_bytes, at_ms, checksum, data, *kind in rows:
+                events += count
+                size += event_bytes + 1
+                if chunks and (events > max_events or size > max_bytes):
+                    break
+                packed = Packed(data, checksum)
+                stamped, historical, requeues = kind
+                chunks.append(
+                    StoredChunk(
+                        chunk,
+                        count,
+                        event_bytes,
+                        at_ms,
+                        packed,
+                        stamped,
+                        bool(historical),
+                        requeues,
+                    )
+                )
+        finally:
+            rows.close()  # ends the read transaction at once
+        return chunks
+
+    def oldest_accepted_at_ms(
+        self, project: str, start: Position = BEGINNING
+    ) -> int | None:
+        """When the first event from a position on was accepted; None if none is."""
+        row = self._conn.execute(_OLDEST_FROM, (project, start.chunk)).fetchone()
+        return row[0] if row else None
+
+    def spool_progress(self) -> Iterable[FileProgress]:
+        """How far the known spool files are taken."""
+        rows = self._conn.execute("select * from spool_file").fetchall()
+        return [
+            FileProgress(FileId(device, inode), name, offset, lines, digest, finished)
+            for device, inode, name, offset, lines, digest, finished in rows
+        ]
+
+    def size(self) -> int:
+        """Bytes of database and write-ahead log on the disk."""
+        return file_bytes(str(self._path)) + file_bytes(log_path(self._path))
