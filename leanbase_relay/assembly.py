@@ -59,6 +59,7 @@ class Parts:
             upstream.url,
             key=project.api_key,
             clock=self.clock,
+            protocol=upstream.protocol,
             compression=upstream.compression,
             connect_timeout_seconds=upstream.connect_timeout_seconds,
             timeout_seconds=upstream.timeout_seconds,

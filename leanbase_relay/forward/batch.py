@@ -7,9 +7,6 @@ below a chunk's size, or a half of a refused batch takes a chunk apart.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
-
-import msgspec
 
 from leanbase_relay.store.chunk import Damaged, join, split, unpack
 from leanbase_relay.store.reader import StoredChunk
@@ -104,6 +101,16 @@ class Batch:
         """All events, joined by commas."""
         return join(piece.event_bytes for piece in self.pieces)
 
+    def position_after(self, events: int) -> Position:
+        """Where a lane stands that has finished so many events of this batch."""
+        for piece in self.pieces:
+            if events < piece.events:
+                return Position(piece.chunk, piece.first + events)
+            events -= piece.events
+            if not events:
+                return piece.end
+        raise ValueError("the batch has fewer events")
+
     def halves(self) -> "tuple[Batch, Batch]":
         """Two batches that come to this one; only for more than one event."""
         middle = self.events // 2
@@ -159,24 +166,6 @@ def build(
     if len(pieces) == 1:
         pieces[0] = _within(pieces[0], max_events, max_bytes)
     return Batch(tuple(pieces))
-
-
-def request_body(batch: Batch, *, key: str, now: float) -> bytes:
-    """The body of `POST /batch/`, before compression.
-
-    Args:
-        batch: what to send.
-        key: the project's API key.
-        now: wall clock; `sent_at` is the time of this very attempt. A stored one
-            would make the upstream move every event to its arrival time.
-    """
-    sent_at = datetime.fromtimestamp(now, UTC).isoformat(timespec="milliseconds")
-    return b'{"api_key":%b,"sent_at":"%b",%b"batch":[%b]}' % (
-        msgspec.json.encode(key),
-        sent_at.replace("+00:00", "Z").encode(),
-        b'"historical_migration":true,' if batch.historical else b"",
-        batch.event_bytes,
-    )
 
 
 def _piece(chunk: StoredChunk, start: Position) -> Piece:

@@ -1,30 +1,37 @@
 """A lane: brings one project's backlog upstream, oldest first, one batch at a time.
 
-Owns the order of delivery. It keeps no state that a crash could lose: the backlog is
-the state, and an event leaves it only by ``ack`` or ``bury``. A crash between the
-upstream's yes and the ack sends the batch again, with the same identities.
+Owns the order of delivery, and what follows from each verdict. It keeps no state that a
+crash could lose: the backlog is the state, and an event leaves it only when the
+upstream has decided on it.
 """
 
+import contextlib
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from leanbase_relay.clock import Clock
-from leanbase_relay.errors import Stopping, StoreError
+from leanbase_relay.errors import Stopping
+from leanbase_relay.forward.backlog import AGAIN_SECONDS, Backlog
 from leanbase_relay.forward.backoff import retrying
-from leanbase_relay.forward.batch import Batch, DamagedChunk, build
-from leanbase_relay.forward.letter import of_chunk, of_event
+from leanbase_relay.forward.batch import Batch
+from leanbase_relay.forward.limit import Limit
+from leanbase_relay.forward.sending import Sending
 from leanbase_relay.forward.upstream import Upstream
-from leanbase_relay.forward.verdict import Judgement, Verdict, judge
-from leanbase_relay.store.deposit import DeadLetter
+from leanbase_relay.forward.verdict import Judgement, Verdict, skew_seconds
 from leanbase_relay.store.reader import Reader
-from leanbase_relay.store.totals import Position, Totals
-from leanbase_relay.store.writer import Receipt, Writer
+from leanbase_relay.store.totals import Totals
+from leanbase_relay.store.writer import Writer
 
 log = logging.getLogger(__name__)
 
+MOST_IN_A_ROW = 20
+"""Dead letters without one delivery in between. An upstream that refuses everything is
+more likely than twenty bad events, and the operator is to look before more are buried;
+each `flush` lets as many more go."""
+
 _FOREVER_SECONDS = 365 * 24 * 3600.0
-_ACK_AGAIN_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +55,7 @@ class LaneStatus:
         attempt: attempts of the batch under way that brought no decision.
         next_attempt_at: monotonic; None while none is planned.
         last_success_at, last_error_at: wall clock.
+        skew_seconds: how far this machine's clock is ahead of the upstream's.
     """
 
     state: str = "idle"
@@ -56,6 +64,7 @@ class LaneStatus:
     last_success_at: float | None = None
     last_error: str | None = None
     last_error_at: float | None = None
+    skew_seconds: float | None = None
 
 
 class Lane:
@@ -73,22 +82,23 @@ class Lane:
     ) -> None:
         self.project = project
         self.upstream = upstream
-        self._reader = reader
-        self._writer = writer
+        self._backlog = Backlog(project, reader=reader, writer=writer, clock=clock)
         self._clock = clock
         self._settings = settings
-        self._position = self._totals.position
-        self._acked: Receipt | None = None
+        self._limit = Limit(self._backlog.totals.learnt_bytes)
         self._news = clock.poke()  # more events
         self._nudge = clock.poke()  # do not wait for the backoff
         self._resting = False
         self._flushing = False
+        self._changed = False  # what is under way is to be begun anew
         self._not_before = 0.0
         self._trouble: Judgement | None = None
+        self._dead_in_a_row = 0
         self._attempt = 0
         self._next_attempt_at: float | None = None
         self._last_success_at: float | None = None
         self._last_error: tuple[str, float] | None = None
+        self._skew_seconds: float | None = None
 
     # What others call.
 
@@ -101,14 +111,18 @@ class Lane:
     def flush(self) -> None:
         """Send now, whatever the lane is waiting for, but not before `Retry-After`."""
         self._flushing = True
+        self._dead_in_a_row = 0
         self._news.set()
         self._nudge.set()
 
     def reconfigure(self, upstream: Upstream, settings: Settings) -> None:
-        """Go on with another upstream or key, at once."""
+        """Go on with another upstream, key or protocol, at once."""
         old, self.upstream, self._settings = self.upstream, upstream, settings
         if old is not upstream:
+            self._changed = True
             old.abort()
+        if old.url != upstream.url:
+            self._not_before = 0.0  # that was another one's wish
         self.flush()
 
     def status(self) -> LaneStatus:
@@ -121,6 +135,7 @@ class Lane:
             last_success_at=self._last_success_at,
             last_error=error,
             last_error_at=error_at,
+            skew_seconds=self._skew_seconds,
         )
 
     # The thread.
@@ -134,22 +149,27 @@ class Lane:
         except Stopping:
             pass
         finally:
-            self._settle_ack()
+            self._backlog.settle_ack()
 
     def step(self) -> bool:
         """Bring one batch to its end; False if none is ready."""
         if not self._is_due():
             return False
-        batch = self._next_batch()
+        self._changed = False
+        limits = self._settings
+        batch = self._backlog.next_batch(
+            max_events=limits.max_events, max_bytes=self._limit.of(limits.max_bytes)
+        )
         if batch is None:
             return False
-        self._deliver(batch)
+        with contextlib.suppress(_BegunAnew):  # the backlog knows what is left of it
+            self._deliver(batch)
         return True
 
     def _rest(self) -> None:
         """Wait for news, or until the oldest event has waited long enough."""
-        if not self._settle_ack():
-            self._clock.wait(_ACK_AGAIN_SECONDS, self._news)
+        if not self._backlog.settle_ack():
+            self._clock.wait(AGAIN_SECONDS, self._news)
             return
         # In this order: an event that comes after the look finds a lane that rests,
         # and its poke is kept for the wait.
@@ -161,74 +181,50 @@ class Lane:
 
     # When.
 
-    @property
-    def _totals(self) -> Totals:
-        return self._writer.totals.get(self.project, Totals())
-
     def _is_full(self, totals: Totals) -> bool:
+        max_bytes = self._limit.of(self._settings.max_bytes)
         return (
             totals.backlog_events >= self._settings.max_events
-            or totals.backlog_bytes >= self._settings.max_bytes
+            or totals.backlog_bytes >= max_bytes
         )
 
     def _is_due(self) -> bool:
-        totals = self._totals
+        totals = self._backlog.totals
         if not totals.backlog_events:
             self._flushing = False
             return False
         return self._flushing or self._is_full(totals) or self._until_due() <= 0
 
     def _until_due(self) -> float:
-        accepted_at_ms = self._reader.oldest_accepted_at_ms(
-            self.project, self._position
-        )
-        if accepted_at_ms is None:
+        since = self._backlog.oldest_waits_since()
+        if since is None:
             return _FOREVER_SECONDS
-        waited = self._clock.wall() - accepted_at_ms / 1000
+        waited = self._clock.wall() - since
         longest = self._settings.max_wait_seconds
         if waited < -longest:
             return 0.0  # the wall clock was set back: nobody knows how long it waited
         return longest - min(max(waited, 0.0), longest)
 
-    # What.
+    # A batch, to its end.
 
-    def _next_batch(self) -> Batch | None:
-        limits = self._settings
-        while True:
-            chunks = self._reader.peek(
-                self.project,
-                self._position,
-                max_events=limits.max_events,
-                max_bytes=limits.max_bytes,
-            )
-            if not chunks:
-                return None
-            try:
-                return build(
-                    chunks,
-                    self._position,
-                    max_events=limits.max_events,
-                    max_bytes=limits.max_bytes,
-                )
-            except DamagedChunk as damaged:
-                self._bury_chunk(damaged)
-
-    def _deliver(self, batch: Batch) -> bool:
-        """Bring a batch to its end; True if the upstream took all of it."""
-        judgement = self._send(batch)
+    def _deliver(self, batch: Batch) -> "_Result":
+        """Have the upstream decide on all of a batch, dividing it where need be."""
+        if batch.events > 1 and batch.size > self._limit.of(batch.size):
+            return self._divide(batch, Verdict.TOO_BIG)
+        sending = self.upstream.begin(batch)
+        judgement = self._send(sending)
         if judgement.verdict is Verdict.DELIVERED:
-            self._ack(batch.end)
-            return True
+            if self._limit.delivered(batch.size, self._settings.max_bytes):
+                self._backlog.learn(self._limit.learnt)
+            return _Result(whole=True, largest=batch.size)
         if judgement.verdict is Verdict.LATER:  # retry.max_attempts are used up
-            for single in batch.singles():
-                self._bury(single, judgement)
-        elif batch.events == 1:
-            self._bury(batch, judgement)
-        else:
-            self._divide(batch, judgement.verdict)
-        return False
+            sending.give_up(judgement)
+            self._settle(sending, judgement)
+        elif batch.events > 1:
+            return self._divide(batch, judgement.verdict)
+        return _Result(fat=judgement.verdict is Verdict.TOO_BIG)
 
-    def _divide(self, batch: Batch, verdict: Verdict) -> None:
+    def _divide(self, batch: Batch, verdict: Verdict) -> "_Result":
         """Deliver a batch by halves, since the upstream names no culprit.
 
         Order is kept: the first half is finished before the second is tried. If it was
@@ -237,42 +233,89 @@ class Lane:
         was too big may well fit by halves.)
         """
         first, second = batch.halves()
-        taken = self._deliver(first)
-        if taken and verdict is Verdict.REFUSED and second.events > 1:
-            self._divide(second, verdict)
+        one = self._deliver(first)
+        if one.whole and verdict is Verdict.REFUSED and second.events > 1:
+            two = self._divide(second, verdict)
         else:
-            self._deliver(second)
+            two = self._deliver(second)
+        both = _Result(fat=one.fat or two.fat, largest=max(one.largest, two.largest))
+        # A single event that is too big says nothing of how large a request may be.
+        learning = verdict is Verdict.TOO_BIG and both.largest and not both.fat
+        if learning and self._limit.refused(batch.size, both.largest):
+            log.info("limit_learnt project=%s max_bytes=%d", self.project, both.largest)
+            self._backlog.learn(self._limit.learnt)
+        return both
 
     # Attempts.
 
-    def _send(self, batch: Batch) -> Judgement:
+    def _send(self, sending: Sending) -> Judgement:
         """Try until there is a decision: anything but LATER and HELD."""
         limits = self._settings
         policy = retrying(
             first_seconds=limits.first_delay_seconds,
             max_seconds=limits.max_delay_seconds,
             max_attempts=limits.max_attempts,
-            sleep=self._sleep,
+            sleep=lambda seconds: self._sleep(seconds, sending.batch),
             check_stop=self._check_stop,
             on_delay=self._delayed,
         )
-        judgement: Judgement = policy(lambda: self._attempted(batch))
+        judgement: Judgement = policy(lambda: self._attempted(sending))
         self._decided(judgement)
         return judgement
 
-    def _attempted(self, batch: Batch) -> Judgement:
+    def _attempted(self, sending: Sending) -> Judgement:
         self._next_attempt_at = None
-        answer = self.upstream.send(batch)
-        return judge(answer, now=self._clock.wall())
+        self._backlog.freeze(sending.batch)
+        answer = self.upstream.send(sending)
+        if not answer.reached:
+            self._backlog.thaw(sending.batch)
+        now = self._clock.wall()
+        judgement = sending.judge(answer, now=now)
+        if judgement.verdict is Verdict.DELIVERED:
+            self._skew_seconds = skew_seconds(answer, now=now)
+        return self._settle(sending, judgement, most_in_a_row=MOST_IN_A_ROW)
 
-    def _sleep(self, seconds: float) -> None:
-        """The backoff's wait: a flush ends it, but never before `Retry-After`."""
+    def _settle(
+        self,
+        sending: Sending,
+        judgement: Judgement,
+        *,
+        most_in_a_row: float = float("inf"),
+    ) -> Judgement:
+        """Let what is decided leave the backlog.
+
+        Returns:
+            The judgement; or HELD, when nothing but refusals came for too long.
+        """
+        for part in sending.settled():
+            if part.refused is None or part.judgement is None:
+                self._backlog.ack(part.end)
+                self._dead_in_a_row = 0
+            elif self._dead_in_a_row < most_in_a_row:
+                self._backlog.bury(part.refused, part.judgement)
+                self._dead_in_a_row += 1
+            else:
+                sending.reopen()
+                return part.judgement.but(Verdict.HELD).because(
+                    f"{part.judgement.reason}, and so {MOST_IN_A_ROW} events before it "
+                    "without one that was taken; see `leanbase-relay dead-letters`, "
+                    "and check upstream.url and what lies in between"
+                )
+        return judgement
+
+    def _sleep(self, seconds: float, batch: Batch) -> None:
+        """The backoff's wait: a flush ends it, but never before `Retry-After`.
+
+        Raises:
+            _BegunAnew: this batch is not what would be sent now.
+        """
         self._clock.wait(seconds, self._nudge)
-        while not self._clock.stopping:
-            rest = self._not_before - self._clock.monotonic()
-            if rest <= 0:
-                return
+        rest = self._not_before - self._clock.monotonic()
+        while rest > 0 and not self._clock.stopping:
             self._clock.wait(rest, self._nudge)
+            rest = self._not_before - self._clock.monotonic()
+        if self._changed or self._backlog.was_clock_set(batch):
+            raise _BegunAnew
 
     def _check_stop(self) -> None:
         if self._clock.stopping:
@@ -290,7 +333,7 @@ class Lane:
                 "lane_%s project=%s backlog=%d reason=%s",
                 "held" if held else "backing_off",
                 self.project,
-                self._totals.backlog_events,
+                self._backlog.totals.backlog_events,
                 judgement.reason,
             )
         self._trouble = judgement
@@ -314,78 +357,22 @@ class Lane:
         trouble = self._trouble
         if trouble is not None:
             return "held" if trouble.verdict is Verdict.HELD else "backing_off"
-        return "flowing" if self._totals.backlog_events else "idle"
+        return "flowing" if self._backlog.totals.backlog_events else "idle"
 
-    # Out of the backlog.
 
-    def _ack(self, upto: Position) -> None:
-        """Have the position moved.
+class _Result(NamedTuple):
+    """What came of a batch.
 
-        The next batch need not wait for that commit: a later ack stands for an
-        earlier one, and a crash in between repeats work.
-        """
-        self._position = upto
-        self._settle_ack()
-        self._acked = self._writer.apply(lambda store: store.ack(self.project, upto))
+    Attributes:
+        whole: the upstream took all of it, in one request.
+        fat: it had an event that is too big for itself.
+        largest: bytes of the largest request in it that was taken.
+    """
 
-    def _settle_ack(self) -> bool:
-        """Wait for the last ack; if it failed, ask again. False if that may fail."""
-        if self._acked is None:
-            return True
-        try:
-            self._acked.wait()
-        except Stopping:
-            self._acked = None
-        except StoreError:
-            upto = self._position
-            self._acked = self._writer.apply(
-                lambda store: store.ack(self.project, upto)
-            )
-            return False
-        else:
-            self._acked = None
-        return True
+    whole: bool = False
+    fat: bool = False
+    largest: int = 0
 
-    def _bury(self, batch: Batch, judgement: Judgement) -> None:
-        letter = of_event(self.project, batch, judgement)
-        log.warning(
-            "event_buried project=%s status=%s reason=%s",
-            self.project,
-            judgement.status,
-            judgement.reason,
-        )
-        self._bury_upto(batch.end, letter)
 
-    def _bury_chunk(self, damaged: DamagedChunk) -> None:
-        chunk = damaged.chunk
-        log.error(
-            "chunk_damaged project=%s chunk=%d events=%d reason=%s",
-            self.project,
-            chunk.id,
-            chunk.events,
-            damaged,
-        )
-        letter = of_chunk(self.project, chunk, str(damaged))
-        self._bury_upto(Position(chunk.id + 1, 0), letter)
-
-    def _bury_upto(self, upto: Position, letter: DeadLetter) -> None:
-        """Bury, and be sure of it.
-
-        `bury` counts all that it passes as dead, so that what was delivered before
-        must be acked first.
-        """
-        now_ms = round(self._clock.wall() * 1000)
-        while True:
-            try:
-                if self._settle_ack():
-                    self._writer.apply(
-                        lambda store: store.bury(
-                            self.project, upto, letter, now_ms=now_ms
-                        )
-                    ).wait()
-                    self._position = upto
-                    return
-            except StoreError:
-                pass
-            if self._clock.wait(_ACK_AGAIN_SECONDS, self._nudge):
-                raise Stopping("the relay is stopping")
+class _BegunAnew(Exception):
+    """What is under way is not what would be sent now."""

@@ -1,4 +1,4 @@
-"""The upstream: one attempt at a time, by protocol `batch`. requests lives here.
+"""The upstream: one attempt at a time, by either protocol. requests lives here.
 
 requests is tamed: redirects are not followed (it would turn a redirected POST into a
 GET and report that one's 200), the environment is not asked (a `.netrc` would replace
@@ -24,13 +24,12 @@ from urllib3.exceptions import HTTPError
 
 from leanbase_relay import __version__, deflate
 from leanbase_relay.clock import Clock
-from leanbase_relay.forward.batch import Batch, request_body
+from leanbase_relay.forward.batch import Batch
+from leanbase_relay.forward.sending import BatchSending, Request, Sending
+from leanbase_relay.forward.v1 import V1Sending
 from leanbase_relay.forward.verdict import Answer, Silence
 
-MAX_ANSWER_BYTES = 64 << 10
-"""Read of an answer; the capture service's fit into a hundred."""
-
-PATH = "/batch/"
+_PIECE_BYTES = 64 << 10
 
 
 class Secret(Protocol):
@@ -46,6 +45,7 @@ class Upstream:
     Args:
         url: base URL.
         key: of the project.
+        protocol: ``batch`` or ``v1``.
         compression: ``gzip`` or ``none``.
         connect_timeout_seconds: for each address that the host has.
         timeout_seconds: for the whole attempt: connecting, body and answer.
@@ -59,6 +59,7 @@ class Upstream:
         *,
         key: Secret,
         clock: Clock,
+        protocol: str = "batch",
         compression: str = "gzip",
         connect_timeout_seconds: float = 5.0,
         timeout_seconds: float = 30.0,
@@ -68,16 +69,24 @@ class Upstream:
         self.url = url.rstrip("/")
         self._key = key
         self._clock = clock
+        self._protocol = protocol
         self._compress = compression == "gzip"
         self._connect_timeout_seconds = connect_timeout_seconds
         self._timeout_seconds = timeout_seconds
         self._line = _Line()
         self._session = self._opened(proxy, ca_file)
 
-    def send(self, batch: Batch) -> Answer:
+    def begin(self, batch: Batch) -> Sending:
+        """A batch that is to be sent, by the protocol of this upstream."""
+        if self._protocol == "v1":
+            return V1Sending(batch, created_at=self._clock.wall())
+        return BatchSending(batch)
+
+    def send(self, sending: Sending) -> Answer:
         """Make one attempt. Never raises for what the network does."""
-        body = request_body(batch, key=self._key.reveal(), now=self._clock.wall())
-        headers = {"Content-Type": "application/json"}
+        request = sending.request(key=self._key.reveal(), now=self._clock.wall())
+        body = request.body
+        headers = {"Content-Type": "application/json", **request.headers}
         if self._compress:
             body = deflate.gzip(body)
             headers["Content-Encoding"] = "gzip"
@@ -86,7 +95,7 @@ class Upstream:
         guard.daemon = True
         guard.start()
         try:
-            return self._post(body, headers)
+            return self._post(request, body, headers)
         finally:
             guard.cancel()
             self._line.end()
@@ -98,10 +107,10 @@ class Upstream:
     def close(self) -> None:
         self._session.close()
 
-    def _post(self, body: bytes, headers: dict[str, str]) -> Answer:
+    def _post(self, request: Request, body: bytes, headers: dict[str, str]) -> Answer:
         try:
             with self._session.post(
-                self.url + PATH,
+                self.url + request.path,
                 data=body,
                 headers=headers,
                 timeout=(self._connect_timeout_seconds, self._timeout_seconds),
@@ -110,9 +119,10 @@ class Upstream:
             ) as response:
                 answer = Answer(
                     status=response.status_code,
-                    body=_first_bytes(response),
+                    body=_first_bytes(response, request.max_answer_bytes),
                     retry_after=response.headers.get("Retry-After"),
                     content_type=response.headers.get("Content-Type", ""),
+                    date=response.headers.get("Date"),
                 )
             # An answer that was cut in its head looks like one that is all there.
             return self._timed_out() if self._line.cut else answer
@@ -127,11 +137,14 @@ class Upstream:
             silence = Silence.CERTIFICATE
         elif isinstance(error, requests.exceptions.ChunkedEncodingError):
             silence = Silence.CUT_OFF
-        return Answer(silence=silence, detail=_shortly(error))
+        # A certificate is refused before anything of ours is said.
+        reached = self._line.was_open and silence is not Silence.CERTIFICATE
+        return Answer(silence=silence, detail=_shortly(error), reached=reached)
 
     def _timed_out(self) -> Answer:
         detail = f"within {self._timeout_seconds:g} s"
-        return Answer(silence=Silence.TIMEOUT, detail=detail)
+        reached = self._line.was_open
+        return Answer(silence=Silence.TIMEOUT, detail=detail, reached=reached)
 
     def _opened(self, proxy: str | None, ca_file: Path | None) -> requests.Session:
         session = _Session()
@@ -166,15 +179,18 @@ class _Line:
         self._lock = threading.Lock()
         self._handle: socket.socket | None = None
         self.cut = False
+        self.was_open = False
 
     def begin(self) -> None:
         self.cut = False
+        self.was_open = False
 
     def watch(self, sock: socket.socket) -> None:
         # A second handle on the same connection: shutting that one down wakes the
         # reader, and leaves the TLS object of the first to its own thread.
         handle = socket.socket(fileno=os.dup(sock.fileno()))
         with self._lock:
+            self.was_open = True
             old, self._handle = self._handle, handle
             if self.cut:  # meanwhile, while there was nothing yet to cut
                 _shut(handle)
@@ -255,14 +271,14 @@ class _Adapter(HTTPAdapter):
         return {"http": PlainPool, "https": TlsPool}
 
 
-def _first_bytes(response: requests.Response) -> bytes:
+def _first_bytes(response: requests.Response, most: int) -> bytes:
     """The beginning of the body; all of it, where it is short enough."""
-    body = b""
-    for piece in response.iter_content(MAX_ANSWER_BYTES):
+    body = bytearray()
+    for piece in response.iter_content(_PIECE_BYTES):
         body += piece
-        if len(body) >= MAX_ANSWER_BYTES:
+        if len(body) >= most:
             break
-    return body[:MAX_ANSWER_BYTES]
+    return bytes(body[:most])
 
 
 def _is_about_certificates(error: Exception) -> bool:

@@ -7,7 +7,7 @@ certificate, bill) is held, never dropped: nothing is lost but time.
 
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from enum import Enum
@@ -42,17 +42,20 @@ class Answer:
     Attributes:
         status: of HTTP; None if there was no (whole) answer.
         body: its first bytes.
-        retry_after, content_type: headers, as they came.
+        retry_after, content_type, date: headers, as they came.
         silence: why there is no answer, and
         detail: in whose words.
+        reached: False if surely no byte of the request left this machine.
     """
 
     status: int | None = None
     body: bytes = b""
     retry_after: str | None = None
     content_type: str = ""
+    date: str | None = None
     silence: Silence | None = None
     detail: str = ""
+    reached: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +72,19 @@ class Judgement:
     reason: str = ""
     status: int | None = None
     not_before_seconds: float = 0.0
+
+    @property
+    def is_refusal(self) -> bool:
+        """Whether something that was sent is to blame, and splitting finds it."""
+        return self.verdict in (Verdict.REFUSED, Verdict.TOO_BIG)
+
+    def but(self, verdict: Verdict) -> "Judgement":
+        """The same with another verdict."""
+        return replace(self, verdict=verdict)
+
+    def because(self, reason: str) -> "Judgement":
+        """The same with another reason."""
+        return replace(self, reason=reason)
 
 
 _BY_STATUS = {
@@ -99,13 +115,23 @@ def judge(answer: Answer, *, now: float) -> Judgement:
     status = answer.status
     if status is None:
         return _no_answer(answer)
+    floor = retry_after_seconds(answer.retry_after, now=now)
     if 200 <= status < 300:
-        return _success(answer)
+        return replace(_success(answer), not_before_seconds=floor)
     verdict = _BY_STATUS.get(status)
     if verdict is None:
         verdict = Verdict.LATER if status >= 500 or status < 200 else Verdict.HELD
-    floor = retry_after_seconds(answer.retry_after, now=now)
     return Judgement(verdict, _said(answer, verdict), status, floor)
+
+
+def skew_seconds(answer: Answer, *, now: float) -> float | None:
+    """How far this machine's clock is ahead of the upstream's; None if unknown."""
+    if not answer.date:
+        return None
+    try:
+        return now - _moment(answer.date)
+    except (ValueError, OverflowError):
+        return None
 
 
 def retry_after_seconds(text: str | None, *, now: float) -> float:
@@ -127,10 +153,15 @@ def retry_after_seconds(text: str | None, *, now: float) -> float:
 
 def _until(date: str, now: float) -> float:
     try:
-        moment = parsedate_to_datetime(date)
+        return _moment(date) - now
     except (ValueError, OverflowError):
         return 0.0
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() - now
+
+
+def _moment(date: str) -> float:
+    """An HTTP date as wall-clock time."""
+    moment = parsedate_to_datetime(date)
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 
 def _no_answer(answer: Answer) -> Judgement:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Self
 
 from leanbase_relay.store import schema
+from leanbase_relay.store.chunk import Packed
 from leanbase_relay.store.deposit import DeadLetter, FileId, FileProgress
 from leanbase_relay.store.row import Row
 from leanbase_relay.store.size import Space, file_bytes, log_path
@@ -23,6 +24,9 @@ _APPEND = """
     insert into chunk (project, events, bytes, accepted_at_ms, checksum, data,
                        stamped, historical, requeues)
     values (?, ?, ?, ?, ?, ?, ?, ?, ?)
+"""
+_RESTAMP = """
+    update chunk set bytes = ?, checksum = ?, data = ?, stamped = null where id = ?
 """
 _PASSED = """
     select coalesce(sum(events), 0), coalesce(sum(bytes), 0)
@@ -213,6 +217,25 @@ class Store:
                 self._count_letters(project, -1, -size - LETTER_OVERHEAD_BYTES, 1)
                 given_up += 1
         return given_up
+
+    # What a lane has to remember.
+
+    def learn(self, project: str, size: int) -> None:
+        """Note the largest request that the upstream takes, in bytes; 0 = not known."""
+        self._totals[project] = replace(self.of(project), learnt_bytes=size)
+
+    def freeze(self, project: str, chunk: int) -> None:
+        """Note that stamps up to this chunk are not to be put right any more."""
+        self._totals[project] = replace(self.of(project), frozen_chunk=chunk)
+
+    def restamp(self, project: str, chunk: int, packed: Packed, *, size: int) -> None:
+        """Replace a chunk's bytes by the same events with their stamps put right."""
+        row = self._conn.execute("select bytes from chunk where id = ?", (chunk,))
+        before = row.fetchone()
+        if before is None:  # dropped in the meantime
+            return
+        self._conn.execute(_RESTAMP, (size, packed.checksum, packed.data, chunk))
+        self._count(project, size=size - before[0])
 
     # Space.
 

@@ -16,7 +16,8 @@ import pytest
 
 from leanbase_relay.clock import SystemClock
 from leanbase_relay.forward.batch import Batch, Piece
-from leanbase_relay.forward.upstream import MAX_ANSWER_BYTES, Upstream
+from leanbase_relay.forward.sending import MAX_ANSWER_BYTES
+from leanbase_relay.forward.upstream import Upstream
 from leanbase_relay.forward.verdict import Answer, Silence, Verdict, judge
 from leanbase_relay.keys import Secret
 from leanbase_relay.sink import Fault, Script, Sink
@@ -65,7 +66,12 @@ def answered(act: Act, *, timeout_seconds: float = 5.0) -> Answer:
         RawUpstream(act) as server,
         upstream_at(server.url, timeout_seconds=timeout_seconds) as upstream,
     ):
-        return upstream.send(ONE)
+        return send(upstream, ONE)
+
+
+def send(upstream: Upstream, batch: Batch) -> Answer:
+    """One attempt with a batch."""
+    return upstream.send(upstream.begin(batch))
 
 
 def verdict_of(answer: Answer) -> Verdict:
@@ -77,7 +83,7 @@ def verdict_of(answer: Answer) -> Verdict:
 
 def test_a_batch_arrives_with_its_key_and_the_bytes_of_its_events() -> None:
     with Sink() as sink, upstream_at(sink.url) as upstream:
-        upstream.send(batch_of(EVENT, b'{"event":"f","distinct_id":"v"}'))
+        send(upstream, batch_of(EVENT, b'{"event":"f","distinct_id":"v"}'))
 
         (request,) = sink.requests
         assert request.path == "/batch/"
@@ -89,7 +95,7 @@ def test_a_batch_arrives_with_its_key_and_the_bytes_of_its_events() -> None:
 
 def test_without_compression_the_body_goes_as_it_is() -> None:
     with Sink() as sink, upstream_at(sink.url, compression="none") as upstream:
-        upstream.send(ONE)
+        send(upstream, ONE)
 
         (request,) = sink.requests
         assert "content-encoding" not in request.headers
@@ -101,7 +107,7 @@ def test_a_path_in_the_url_is_kept() -> None:
         RawUpstream(says(GOOD)) as server,
         upstream_at(f"{server.url}/relay/") as upstream,
     ):
-        upstream.send(ONE)
+        send(upstream, ONE)
 
         assert server.requests[0].startswith(b"POST /relay/batch/ HTTP/1.1\r\n")
 
@@ -113,7 +119,7 @@ def test_one_connection_serves_many_attempts() -> None:
 
     with RawUpstream(act) as server, upstream_at(server.url) as upstream:
         for _ in range(3):
-            assert upstream.send(ONE).status == 200
+            assert send(upstream, ONE).status == 200
 
         assert server.connections == 1
 
@@ -127,7 +133,7 @@ def test_a_redirect_is_not_followed(status: int) -> None:
         fault = Fault.redirect(f"{elsewhere.url}/batch/", status=status)
         sink.follow(Script().then(fault))
 
-        assert upstream.send(ONE).status == status
+        assert send(upstream, ONE).status == status
         assert elsewhere.requests == []
 
 
@@ -164,7 +170,7 @@ def test_the_environment_is_not_asked(
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     with RawUpstream(says(GOOD)) as server, upstream_at(server.url) as upstream:
-        assert upstream.send(ONE).status == 200
+        assert send(upstream, ONE).status == 200
 
         (request,) = server.requests
         assert b"authorization" not in request.lower()
@@ -176,8 +182,8 @@ def test_cookies_are_not_kept() -> None:
             call.send(answer("200 OK", OK, "Set-Cookie: session=1; Path=/"))
 
     with RawUpstream(act) as server, upstream_at(server.url) as upstream:
-        upstream.send(ONE)
-        upstream.send(ONE)
+        send(upstream, ONE)
+        send(upstream, ONE)
 
         assert b"session" not in server.requests[1]
 
@@ -189,7 +195,7 @@ def test_nobody_listens() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
     with upstream_at(f"http://127.0.0.1:{port}") as upstream:
-        found = upstream.send(ONE)
+        found = send(upstream, ONE)
 
     assert found.silence is Silence.UNREACHABLE
     assert found.detail == "Connection refused"
@@ -198,7 +204,7 @@ def test_nobody_listens() -> None:
 
 def test_a_name_that_nobody_knows() -> None:
     with upstream_at("http://nobody.invalid") as upstream:
-        found = upstream.send(ONE)
+        found = send(upstream, ONE)
 
     assert found.silence is Silence.UNREACHABLE
     assert verdict_of(found) is Verdict.LATER
@@ -207,7 +213,7 @@ def test_a_name_that_nobody_knows() -> None:
 @pytest.mark.parametrize("name", ["a" * 64 + ".invalid", "a..b"])
 def test_a_name_that_cannot_be(name: str) -> None:
     with upstream_at(f"http://{name}") as upstream:
-        assert verdict_of(upstream.send(ONE)) is Verdict.LATER
+        assert verdict_of(send(upstream, ONE)) is Verdict.LATER
 
 
 def hangs_up(call: Call) -> None:
@@ -344,7 +350,7 @@ def test_an_upload_that_is_not_taken_ends_at_the_deadline() -> None:
         RawUpstream(reads_nothing) as server,
         upstream_at(server.url, timeout_seconds=0.3, compression="none") as upstream,
     ):
-        found = upstream.send(big)
+        found = send(upstream, big)
 
     assert found.silence is Silence.TIMEOUT
     assert CLOCK.monotonic() - started < 2.0
@@ -361,7 +367,7 @@ def test_a_handshake_that_drips_ends_at_the_deadline() -> None:
             f"https://localhost:{server.port}", timeout_seconds=0.3
         ) as upstream,
     ):
-        found = upstream.send(ONE)
+        found = send(upstream, ONE)
 
     assert found.silence is Silence.TIMEOUT
     assert CLOCK.monotonic() - started < 2.0
@@ -385,7 +391,7 @@ def test_the_connect_timeout_does_not_cut_a_slow_upload() -> None:
             compression="none",
         ) as upstream,
     ):
-        assert upstream.send(big).status == 200
+        assert send(upstream, big).status == 200
 
 
 def test_a_huge_answer_is_bounded() -> None:
@@ -423,7 +429,7 @@ def cut_short(upstream: Upstream, under_way: threading.Event) -> Answer:
 
     aborter = threading.Thread(target=abort)
     aborter.start()
-    found = upstream.send(ONE)
+    found = send(upstream, ONE)
     aborter.join()
     return found
 
@@ -475,7 +481,7 @@ def test_an_abort_spoils_no_later_attempt() -> None:
         assert cut_short(upstream, under_way).silence is Silence.TIMEOUT
         upstream.abort()
 
-        assert upstream.send(ONE).status == 200
+        assert send(upstream, ONE).status == 200
 
 
 # A connection that went stale.
@@ -493,7 +499,7 @@ def test_a_connection_closed_while_idle_costs_nothing() -> None:
 
     with RawUpstream(act) as server, upstream_at(server.url) as upstream:
         for number in range(1, 4):
-            assert upstream.send(ONE).status == 200
+            assert send(upstream, ONE).status == 200
             assert closed.wait(5)
             closed.clear()
             assert len(server.requests) == number
@@ -508,10 +514,10 @@ def test_a_connection_closed_as_the_request_comes_is_tried_again_later() -> None
         call.sock.recv(1)
 
     with RawUpstream(act) as server, upstream_at(server.url) as upstream:
-        assert upstream.send(ONE).status == 200
-        found = upstream.send(ONE)
+        assert send(upstream, ONE).status == 200
+        found = send(upstream, ONE)
         assert verdict_of(found) is Verdict.LATER
-        assert upstream.send(ONE).status == 200
+        assert send(upstream, ONE).status == 200
 
 
 def test_a_closed_upstream_leaves_no_connection_open() -> None:
@@ -524,7 +530,7 @@ def test_a_closed_upstream_leaves_no_connection_open() -> None:
 
     with RawUpstream(act) as server:
         with upstream_at(server.url) as upstream:
-            upstream.send(ONE)
+            send(upstream, ONE)
 
         assert ended.wait(5)
 
@@ -557,7 +563,7 @@ def test_a_certificate_that_nobody_signed_is_refused(tls: ssl.SSLContext) -> Non
         RawUpstream(says(GOOD), tls=tls) as server,
         upstream_at(server.url) as upstream,
     ):
-        found = upstream.send(ONE)
+        found = send(upstream, ONE)
 
         assert found.silence is Silence.CERTIFICATE
         assert verdict_of(found) is Verdict.HELD
@@ -571,7 +577,7 @@ def test_a_certificate_from_the_ca_file_is_taken(
         RawUpstream(says(GOOD), tls=tls) as server,
         upstream_at(server.url, ca_file=certificate) as upstream,
     ):
-        assert upstream.send(ONE).status == 200
+        assert send(upstream, ONE).status == 200
 
 
 def test_a_certificate_for_another_name_is_refused(
@@ -583,7 +589,7 @@ def test_a_certificate_for_another_name_is_refused(
             f"https://127.0.0.1:{server.port}", ca_file=certificate
         ) as upstream,
     ):
-        assert upstream.send(ONE).silence is Silence.CERTIFICATE
+        assert send(upstream, ONE).silence is Silence.CERTIFICATE
 
 
 def test_a_server_that_does_not_speak_tls_is_unreachable() -> None:
@@ -595,7 +601,7 @@ def test_a_server_that_does_not_speak_tls_is_unreachable() -> None:
         RawUpstream(act) as server,
         upstream_at(f"https://localhost:{server.port}") as upstream,
     ):
-        found = upstream.send(ONE)
+        found = send(upstream, ONE)
 
     assert found.silence is Silence.UNREACHABLE
     assert verdict_of(found) is Verdict.LATER
@@ -608,7 +614,7 @@ def test_a_ca_file_that_is_gone_is_told_as_such(
         RawUpstream(says(GOOD), tls=tls) as server,
         upstream_at(server.url, ca_file=tmp_path / "gone.pem") as upstream,
     ):
-        found = upstream.send(ONE)
+        found = send(upstream, ONE)
 
     assert found.silence is Silence.CERTIFICATE
     assert "gone.pem" in found.detail

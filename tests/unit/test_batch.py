@@ -1,8 +1,9 @@
 import json
+from dataclasses import replace
 
 import pytest
 
-from leanbase_relay.forward.batch import Batch, Piece, build, request_body
+from leanbase_relay.forward.batch import Batch, Piece, build
 from leanbase_relay.store.chunk import join, pack
 from leanbase_relay.store.reader import StoredChunk
 from leanbase_relay.store.totals import Position
@@ -102,14 +103,22 @@ def test_a_piece_of_all_is_the_piece_itself() -> None:
     assert piece.cut(0, 2) is piece
 
 
-def test_a_request_holds_key_time_and_the_very_bytes() -> None:
-    batch = built(chunk(1, 0, 1))
+def test_a_batch_never_mixes_an_import_with_what_is_new() -> None:
+    an_import = replace(chunk(2, 2, 3), historical=True)
 
-    body = request_body(batch, key='phc_"x"', now=NOW)
+    first = built(chunk(1, 0, 1), an_import, chunk(3, 4))
+    second = built(an_import, chunk(3, 4), start=first.end)
 
-    assert json.loads(body) == {
-        "api_key": 'phc_"x"',
-        "sent_at": "2027-01-15T08:00:00.250Z",
-        "batch": [{"n": 0}, {"n": 1}],
-    }
-    assert body.endswith(b'"batch":[{"n":0},{"n":1}]}')
+    assert (numbers(first), first.historical) == ([0, 1], False)
+    assert (numbers(second), second.historical) == ([2, 3], True)
+
+
+def test_a_place_within_the_batch_is_a_position() -> None:
+    batch = built(chunk(1, 0, 1), chunk(2, 2, 3, 4))
+
+    assert [batch.position_after(number) for number in (1, 2, 3, 5)] == [
+        Position(1, 1),
+        Position(2, 0),
+        Position(2, 1),
+        batch.end,
+    ]

@@ -1,0 +1,214 @@
+"""A lane's backlog: what waits for the upstream, and the doors by which it leaves.
+
+Owns the lane's position. Whatever leaves goes by `ack` or `bury`, in order; a crash
+between the upstream's yes and the ack sends the batch again, with the same identities.
+Knows nothing of requests and answers.
+"""
+
+import contextlib
+import logging
+
+from leanbase_relay.clock import Clock
+from leanbase_relay.errors import Stopping, StoreError
+from leanbase_relay.forward.batch import Batch, DamagedChunk, build
+from leanbase_relay.forward.letter import of_chunk, of_event
+from leanbase_relay.forward.verdict import Judgement
+from leanbase_relay.store import stamps
+from leanbase_relay.store.chunk import Damaged, pack, unpack
+from leanbase_relay.store.deposit import DeadLetter
+from leanbase_relay.store.reader import Reader, StoredChunk
+from leanbase_relay.store.totals import Position, Totals
+from leanbase_relay.store.writer import Receipt, Writer
+
+log = logging.getLogger(__name__)
+
+AGAIN_SECONDS = 1.0
+"""Between two tries to have the store write what has to be written."""
+
+
+class Backlog:
+    """One project's backlog, as its lane sees it. Belongs to the lane's thread."""
+
+    def __init__(
+        self, project: str, *, reader: Reader, writer: Writer, clock: Clock
+    ) -> None:
+        self.project = project
+        self.position = writer.totals.get(project, Totals()).position
+        self._reader = reader
+        self._writer = writer
+        self._clock = clock
+        self._poke = clock.poke()
+        self._acked: Receipt | None = None
+        self._frozen = self.totals.frozen_chunk
+
+    @property
+    def totals(self) -> Totals:
+        """As last committed."""
+        return self._writer.totals.get(self.project, Totals())
+
+    def oldest_waits_since(self) -> float | None:
+        """When the oldest event was accepted, by the wall clock; None without one."""
+        at_ms = self._reader.oldest_accepted_at_ms(self.project, self.position)
+        return None if at_ms is None else at_ms / 1000
+
+    def next_batch(self, *, max_events: int, max_bytes: int) -> Batch | None:
+        """The oldest events; what is damaged among them is buried on the way."""
+        while True:
+            chunks = self._reader.peek(
+                self.project,
+                self.position,
+                max_events=max_events,
+                max_bytes=max_bytes,
+            )
+            if not chunks:
+                return None
+            if self._put_right(chunks):
+                continue
+            try:
+                return build(
+                    chunks, self.position, max_events=max_events, max_bytes=max_bytes
+                )
+            except DamagedChunk as damaged:
+                self._bury_chunk(damaged)
+
+    # Out.
+
+    def ack(self, upto: Position) -> None:
+        """Have the position moved.
+
+        The next batch need not wait for that commit: a later ack stands for an
+        earlier one, and a crash in between repeats work.
+        """
+        self.position = upto
+        self.settle_ack()
+        self._acked = self._writer.apply(lambda store: store.ack(self.project, upto))
+
+    def settle_ack(self) -> bool:
+        """Wait for the last ack; if it failed, ask again. False if that may fail."""
+        if self._acked is None:
+            return True
+        try:
+            self._acked.wait()
+        except Stopping:
+            self._acked = None
+        except StoreError:
+            upto = self.position
+            self._acked = self._writer.apply(
+                lambda store: store.ack(self.project, upto)
+            )
+            return False
+        else:
+            self._acked = None
+        return True
+
+    def bury(self, event: Batch, judgement: Judgement) -> None:
+        """Turn a batch of one event into a dead letter."""
+        log.warning(
+            "event_buried project=%s status=%s reason=%s",
+            self.project,
+            judgement.status,
+            judgement.reason,
+        )
+        self._bury_upto(event.end, of_event(self.project, event, judgement))
+
+    def _bury_chunk(self, damaged: DamagedChunk) -> None:
+        chunk = damaged.chunk
+        log.error(
+            "chunk_damaged project=%s chunk=%d events=%d reason=%s",
+            self.project,
+            chunk.id,
+            chunk.events,
+            damaged,
+        )
+        letter = of_chunk(self.project, chunk, str(damaged))
+        self._bury_upto(Position(chunk.id + 1, 0), letter)
+
+    def _bury_upto(self, upto: Position, letter: DeadLetter) -> None:
+        """Bury, and be sure of it.
+
+        `bury` counts all that it passes as dead, so that what was delivered before
+        must be acked first.
+        """
+        now_ms = round(self._clock.wall() * 1000)
+        while True:
+            try:
+                if self.settle_ack():
+                    self._writer.apply(
+                        lambda store: store.bury(
+                            self.project, upto, letter, now_ms=now_ms
+                        )
+                    ).wait()
+                    self.position = upto
+                    return
+            except StoreError:
+                pass
+            if self._clock.wait(AGAIN_SECONDS, self._poke):
+                raise Stopping("the relay is stopping")
+
+    # What the upstream taught.
+
+    def learn(self, size: int) -> None:
+        """Remember how large a request may be; 0 = forget it."""
+        self._writer.apply(lambda store: store.learn(self.project, size))
+
+    # Stamps, on a machine whose clock was set; see `store.stamps`.
+
+    def freeze(self, batch: Batch) -> None:
+        """From now on the upstream may know these events: stamps stay as they are."""
+        upto = _last_stamped(batch)
+        if upto <= self._frozen:
+            return
+        # A store that cannot be written must not keep events from leaving it.
+        with contextlib.suppress(StoreError):
+            self._writer.apply(lambda store: store.freeze(self.project, upto)).wait()
+        self._frozen = upto
+
+    def thaw(self, batch: Batch) -> None:
+        """No byte of it left this machine: its stamps may still be put right."""
+        first = batch.pieces[0]
+        before = first.chunk - 1 if first.first == 0 else first.chunk
+        if self._frozen > before and _last_stamped(batch) == self._frozen:
+            self._writer.apply(lambda store: store.freeze(self.project, before))
+            self._frozen = before
+
+    def was_clock_set(self, batch: Batch) -> bool:
+        """Whether stamps of this batch may and should be put right."""
+        return any(
+            piece.chunk > self._frozen
+            and stamps.shift_ms(piece.stamped, self._clock) != 0
+            for piece in batch.pieces
+        )
+
+    def _put_right(self, chunks: list[StoredChunk]) -> bool:
+        """Put right the stamps of a clock that was set since; True if any were."""
+        moved = [self._put_right_one(chunk) for chunk in chunks]  # all of them
+        return any(moved)
+
+    def _put_right_one(self, chunk: StoredChunk) -> bool:
+        by_ms = stamps.shift_ms(chunk.stamped, self._clock)
+        begun = chunk.id == self.position.chunk and self.position.events > 0
+        if not by_ms or begun or chunk.id <= self._frozen or chunk.stamped is None:
+            return False
+        try:
+            event_bytes = stamps.shifted(unpack(chunk.packed), chunk.stamped, by_ms)
+        except Damaged:
+            return False
+        packed, size = pack(event_bytes), len(event_bytes)
+        try:
+            self._writer.apply(
+                lambda store: store.restamp(self.project, chunk.id, packed, size=size)
+            ).wait()
+        except StoreError:
+            return False
+        log.info(
+            "stamps_put_right project=%s events=%d by_seconds=%.1f",
+            self.project,
+            chunk.events,
+            by_ms / 1000,
+        )
+        return True
+
+
+def _last_stamped(batch: Batch) -> int:
+    """The last chunk with stamps of the relay's; 0 if there is none."""
+    return max((p.chunk for p in batch.pieces if p.stamped is not None), default=0)

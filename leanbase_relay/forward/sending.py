@@ -1,0 +1,121 @@
+"""A sending: one batch over its attempts, by protocol `batch`. Pure.
+
+It says what each attempt's request is, judges the answers, and knows which of its
+events are settled. Protocol `v1` has a sending of its own (`forward.v1`), with a word
+of the upstream's for each event; here all of a request is taken, or nothing is.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import NamedTuple, Protocol
+
+import msgspec
+
+from leanbase_relay.forward.batch import Batch
+from leanbase_relay.forward.verdict import Answer, Judgement, Verdict, judge
+from leanbase_relay.store.totals import Position
+
+MAX_ANSWER_BYTES = 64 << 10
+"""Read of an answer; the capture service's of protocol `batch` fit into a hundred."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One attempt's request, before compression.
+
+    Attributes:
+        max_answer_bytes: what is read of the answer, at most.
+    """
+
+    path: str
+    headers: Mapping[str, str]
+    body: bytes
+    max_answer_bytes: int = MAX_ANSWER_BYTES
+
+
+class Settled(NamedTuple):
+    """Neighbours that the upstream has decided on.
+
+    Attributes:
+        end: where a lane stands behind them.
+        refused: the one event that will never be taken, and
+        judgement: why; None if all were taken.
+    """
+
+    end: Position
+    refused: Batch | None = None
+    judgement: Judgement | None = None
+
+
+class Sending(Protocol):
+    """One batch on its way."""
+
+    @property
+    def batch(self) -> Batch:
+        """What was given to be sent."""
+
+    def request(self, *, key: str, now: float) -> Request:
+        """The request of the next attempt, made at this wall-clock time."""
+
+    def judge(self, answer: Answer, *, now: float) -> Judgement:
+        """What the answer to it means, for what was still to be sent."""
+
+    def settled(self) -> Iterator[Settled]:
+        """What is decided and was not given before, in order, up to what is not."""
+
+    def reopen(self) -> None:
+        """Have what is refused, and was not taken from `settled`, sent again."""
+
+    def give_up(self, judgement: Judgement) -> None:
+        """Settle what is left as refused, each event for itself."""
+
+
+class BatchSending:
+    """By protocol `batch`: ``POST /batch/``."""
+
+    path = "/batch/"
+
+    def __init__(self, batch: Batch) -> None:
+        self._batch = batch
+        self._settled: Iterator[Settled] = iter(())
+
+    @property
+    def batch(self) -> Batch:
+        return self._batch
+
+    def request(self, *, key: str, now: float) -> Request:
+        # `sent_at` is the time of this very attempt. A stored one would make the
+        # upstream move every event to its arrival time.
+        body = b'{"api_key":%b,"sent_at":"%b",%b"batch":[%b]}' % (
+            msgspec.json.encode(key),
+            rfc_3339(now).encode(),
+            b'"historical_migration":true,' if self._batch.historical else b"",
+            self._batch.event_bytes,
+        )
+        return Request(self.path, {}, body)
+
+    def judge(self, answer: Answer, *, now: float) -> Judgement:
+        judgement = judge(answer, now=now)
+        if judgement.verdict is Verdict.DELIVERED:
+            self._settled = iter((Settled(self._batch.end),))
+        elif judgement.is_refusal and self._batch.events == 1:
+            self.give_up(judgement)
+        return judgement
+
+    def settled(self) -> Iterator[Settled]:
+        yield from self._settled
+
+    def reopen(self) -> None:
+        self._settled = iter(())
+
+    def give_up(self, judgement: Judgement) -> None:
+        self._settled = (
+            Settled(single.end, single, judgement) for single in self._batch.singles()
+        )
+
+
+def rfc_3339(wall: float) -> str:
+    """A wall-clock time, to the millisecond."""
+    moment = datetime.fromtimestamp(wall, UTC)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

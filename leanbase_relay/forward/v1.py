@@ -1,0 +1,279 @@
+"""Protocol v1: a word of the upstream's for each event. Pure.
+
+A request has one id over all its attempts, and `created_at` stays the same; a further
+attempt carries only the events that the upstream wants again. The answer names events
+by their uuid: `drop` makes a dead letter, `retry` and what is not named go again, and
+any other word, known or not, is a yes (docs/protocol.md).
+"""
+
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+
+import msgspec
+from msgspec import UNSET, Raw, Struct, UnsetType
+
+from leanbase_relay.forward.batch import Batch
+from leanbase_relay.forward.sending import (
+    MAX_ANSWER_BYTES,
+    Request,
+    Settled,
+    rfc_3339,
+)
+from leanbase_relay.forward.verdict import Answer, Judgement, Verdict, judge
+from leanbase_relay.store.chunk import join, split
+
+PATH = "/i/v1/analytics/events"
+MAX_RESULT_BYTES = 512
+"""Of the answer, for each event: its uuid, a word and a few more."""
+
+# The upstream makes `$lib` and `$lib_version` of a name/version here, over those of
+# the app that wrote the event. A text that it cannot use leaves the app's alone.
+_SDK_INFO = "leanbase-relay"
+
+_ABSENT = Raw()
+_PERSON = ("$set", "$set_once")
+_PLACES = {"$session_id": "session_id", "$window_id": "window_id"}
+_OPTIONS = {
+    "$cookieless_mode": "cookieless_mode",
+    "$ignore_sent_at": "disable_skew_correction",
+    "$process_person_profile": "process_person_profile",
+    "$product_tour_id": "product_tour_id",
+}
+_TEXTS = {"$session_id", "$window_id", "$product_tour_id"}
+_OUTSIDE = ("options", *_PLACES.values())
+# Without any of these (or an escape that may hide one) an event goes as it is.
+_NEEDLES = (
+    *(f'"{name}"'.encode() for name in (*_PERSON, *_PLACES, *_OPTIONS, *_OUTSIDE)),
+    rb"\u00",
+)
+
+_members = msgspec.json.Decoder(dict[str, Raw]).decode
+
+
+class _Named(Struct, gc=False):
+    uuid: str = ""
+
+
+class _Result(Struct, gc=False):
+    result: str | UnsetType = UNSET
+    details: str | UnsetType | None = UNSET
+
+
+class _Results(Struct, gc=False):
+    results: dict[str, _Result]
+
+
+class _Said(Struct, gc=False):
+    """The service's own complaint about a whole request."""
+
+    error: str = ""
+
+
+_uuids = msgspec.json.Decoder(list[_Named]).decode
+_results = msgspec.json.Decoder(_Results).decode
+_said = msgspec.json.Decoder(_Said).decode
+
+# Complaints that no event can cause: something in between took our headers away.
+_NOT_OF_EVENTS = {"missing_required_headers", "invalid_header_value"}
+
+
+class V1Sending:
+    """By protocol `v1`: ``POST /i/v1/analytics/events``.
+
+    Args:
+        created_at: wall clock.
+    """
+
+    def __init__(self, batch: Batch, *, created_at: float) -> None:
+        self._batch = batch
+        self._created_at = rfc_3339(created_at)
+        self._id = str(uuid.uuid4())
+        self._attempts = 0
+        self._events = split(batch.event_bytes)
+        self._names = _names_of(batch.event_bytes)
+        self._open = list(range(len(self._events)))
+        self._refused: dict[int, Judgement] = {}
+        self._given = 0
+
+    @property
+    def batch(self) -> Batch:
+        return self._batch
+
+    def request(self, *, key: str, now: float) -> Request:
+        self._attempts += 1
+        body = b'{"created_at":"%b",%b"batch":[%b]}' % (
+            self._created_at.encode(),
+            b'"historical_migration":true,' if self._batch.historical else b"",
+            join(as_v1([self._events[number] for number in self._open])),
+        )
+        headers = {
+            "Authorization": f"Bearer {key}",
+            "PostHog-Sdk-Info": _SDK_INFO,
+            "PostHog-Attempt": str(self._attempts),
+            "PostHog-Request-Id": self._id,
+            "PostHog-Request-Timestamp": rfc_3339(now),
+        }
+        room = MAX_ANSWER_BYTES + len(self._open) * MAX_RESULT_BYTES
+        return Request(PATH, headers, body, room)
+
+    def judge(self, answer: Answer, *, now: float) -> Judgement:
+        judgement = judge(answer, now=now)
+        if judgement.verdict is Verdict.DELIVERED:
+            return self._judge_results(answer, judgement)
+        if answer.status in (404, 405):
+            return judgement.because(
+                f"answered {answer.status}: the upstream does not know protocol v1; "
+                "set upstream.protocol: batch, or check upstream.url"
+            )
+        if judgement.is_refusal and _tag(answer) in _NOT_OF_EVENTS:
+            return judgement.but(Verdict.HELD)
+        if judgement.is_refusal and len(self._open) == 1:
+            self.give_up(judgement)
+        return judgement
+
+    def settled(self) -> Iterator[Settled]:
+        waits_for = self._open[0] if self._open else len(self._events)
+        after = self._batch.position_after
+        singles: Sequence[Batch] = ()
+        while (number := self._given) < waits_for:
+            judgement = self._refused.get(number)
+            if judgement is None:
+                refused = (n for n in range(number, waits_for) if n in self._refused)
+                end = next(refused, waits_for)
+                yield Settled(after(end))
+            else:
+                singles = singles or tuple(self._batch.singles())
+                end = number + 1
+                yield Settled(after(end), singles[number], judgement)
+            self._given = end  # who stops here has not taken it
+
+    def reopen(self) -> None:
+        again = [number for number in self._refused if number >= self._given]
+        for number in again:
+            del self._refused[number]
+        self._open = sorted((*self._open, *again))
+
+    def give_up(self, judgement: Judgement) -> None:
+        self._refused |= dict.fromkeys(self._open, judgement)
+        self._open = []
+
+    def _judge_results(self, answer: Answer, judgement: Judgement) -> Judgement:
+        """Note what is said of each event that was sent."""
+        try:
+            results = _results(answer.body).results
+        except (msgspec.DecodeError, RecursionError):
+            return judgement.but(Verdict.HELD).because(
+                f"answered {answer.status} without a result for each event: that is "
+                "not protocol v1; check upstream.url, or set upstream.protocol: batch"
+            )
+        said = {_canonical(name): result for name, result in results.items()}
+        again = []
+        for number in self._open:
+            result = said.get(self._names[number])
+            if result is None or result.result == "retry":
+                again.append(number)
+            elif result.result == "drop":
+                self._refused[number] = _dropped(answer, result)
+        self._open = again
+        if not again:
+            return judgement
+        return judgement.but(Verdict.LATER).because(
+            f"wants {len(again)} of the events again"
+        )
+
+
+def as_v1(events: Sequence[bytes]) -> list[bytes]:
+    """Events with each member where protocol v1 reads it; most stay as they are.
+
+    ``$set`` and ``$set_once`` beside the properties go into them, over what is there,
+    as v0 merges them. What v0 reads in the properties and v1 beside them is copied.
+    """
+    return [_as_v1(event) if _is_moved(event) else event for event in events]
+
+
+def _is_moved(event: bytes) -> bool:
+    return any(needle in event for needle in _NEEDLES)
+
+
+def _as_v1(event: bytes) -> bytes:
+    members = {name: bytes(value) for name, value in _members(event).items()}
+    given = members.get("properties", b"{}")
+    properties = {name: bytes(value) for name, value in _members(given).items()}
+    beside = {name: members.pop(name) for name in _OUTSIDE if name in members}
+    person = {
+        name: _merged(properties.get(name, b"{}"), value)
+        for name in _PERSON
+        if (value := members.pop(name, b""))[:1] == b"{" and value[1:-1].strip()
+    }
+    copied = {
+        place: properties[name]
+        for name, place in _PLACES.items()
+        if _is_fit(name, properties)
+    }
+    options = {
+        place: properties[name]
+        for name, place in _OPTIONS.items()
+        if _is_fit(name, properties)
+    }
+    if options:
+        copied["options"] = _object(options)
+    if person:
+        members["properties"] = _object(properties | person)
+    elif not copied and not beside:
+        return event
+    return _object(members | copied)
+
+
+def _is_fit(name: str, properties: Mapping[str, bytes]) -> bool:
+    """Whether v1 takes the value: a wrong type would fail the whole request."""
+    value = properties.get(name, b"null")
+    return value[:1] == b'"' if name in _TEXTS else value in (b"true", b"false")
+
+
+def _merged(under: bytes, over: bytes) -> bytes:
+    if under[:1] != b"{":
+        return over
+    return _object(
+        {name: bytes(value) for name, value in _members(under).items()}
+        | {name: bytes(value) for name, value in _members(over).items()}
+    )
+
+
+def _object(members: Mapping[str, bytes]) -> bytes:
+    texts = [b"%b:%b" % (msgspec.json.encode(name), members[name]) for name in members]
+    return b"{%b}" % b",".join(texts)
+
+
+def _names_of(event_bytes: bytes) -> list[str]:
+    """The uuid of each event, as answers spell it."""
+    try:
+        named = _uuids(b"[%b]" % event_bytes)
+    except msgspec.DecodeError:  # only what was never judged
+        named = [_Named() for _ in split(event_bytes)]
+    return [_canonical(one.uuid) for one in named]
+
+
+def _canonical(name: str) -> str:
+    """A uuid in the spelling that answers have; what is none stays as it is."""
+    if len(name) == 36:
+        return name.lower()
+    try:
+        return str(uuid.UUID(name))
+    except ValueError:
+        return name
+
+
+def _dropped(answer: Answer, result: _Result) -> Judgement:
+    details = result.details if isinstance(result.details, str) else "no details"
+    return Judgement(
+        Verdict.REFUSED,
+        f"answered {answer.status}, drop ({details[:200]})",
+        answer.status,
+    )
+
+
+def _tag(answer: Answer) -> str:
+    try:
+        return _said(answer.body).error
+    except (msgspec.DecodeError, RecursionError):
+        return ""
