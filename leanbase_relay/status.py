@@ -6,7 +6,7 @@ answers (contract: docs/protocol.md, "Status").
 
 import contextlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,6 +28,9 @@ STATES = (
     "stopped",
 )
 """From best to worst."""
+
+MOST_SKEW_SECONDS = 150.0
+"""A difference from the upstream's clock that its newest servers do not correct."""
 
 _TOTALS = ("accepted", "delivered", "dead", "dropped", "refused")
 
@@ -188,9 +191,25 @@ def _problems(view: View) -> list[str]:
             for name, project in view.projects.items()
             for sentence in _project_problems(name, project)
         ),
+        *_clock_problems(view.projects.values()),
         *view.spool.problems,
         *view.problems,
     ]
+
+
+def _clock_problems(projects: Iterable[ProjectView]) -> list[str]:
+    """One sentence for all: the clock is this machine's."""
+    skews = [p.lane.skew_seconds for p in projects if p.lane and p.lane.skew_seconds]
+    skew = max(skews, key=abs, default=0.0)
+    if abs(skew) <= MOST_SKEW_SECONDS:
+        return []
+    way = "ahead of" if skew > 0 else "behind"
+    sentence = (
+        f"This machine's clock is {abs(skew):,.0f} s {way} the upstream's: what is "
+        "stamped here bears a wrong time. Set it, and keep it set: timedatectl "
+        "set-ntp true."
+    )
+    return [sentence]
 
 
 def _process_problems(view: View) -> list[str]:

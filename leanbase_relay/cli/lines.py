@@ -51,14 +51,25 @@ def filled(run: bytes) -> int:
     return sum(1 for line in run.split(b"\n") if line.strip())
 
 
-def with_project(run: bytes, project: str) -> bytes:
-    """The run with the member `project` at the head of each event."""
-    member = b'{"project":%s,' % json.dumps(project).encode()
+def head(*, project: str | None, historical: bool) -> bytes:
+    """What `with_head` puts before an event's own members; empty if there is nothing.
+
+    The relay knows this spelling and takes it off at once for a whole run.
+    """
+    members = b'"historical_migration":true,' if historical else b""
+    if project is not None:
+        members += b'"project":%b,' % json.dumps(project).encode()
+    return members
+
+
+def with_head(run: bytes, members: bytes) -> bytes:
+    """The run with these members at the head of each event."""
+    opening = b"{" + members
     run = b"\n" + run
     plain = run.count(b'\n{"')
     if plain == run.count(b"\n") - 1:
-        return run.replace(b'\n{"', b"\n" + member + b'"')[1:]
-    return _OPENING.sub(lambda found: found[1][:-1] + member, run)[1:]
+        return run.replace(b'\n{"', b"\n" + opening + b'"')[1:]
+    return _OPENING.sub(lambda found: found[1][:-1] + opening, run)[1:]
 
 
 class Places:

@@ -14,7 +14,7 @@ from typing import BinaryIO, cast
 import click
 
 from leanbase_relay.cli.common import socket_options, socket_path
-from leanbase_relay.cli.lines import Places, filled, runs, with_project
+from leanbase_relay.cli.lines import Places, filled, head, runs, with_head
 from leanbase_relay.cli.socket_client import SocketClient
 from leanbase_relay.cli.words import plain
 from leanbase_relay.errors import RelayError
@@ -29,12 +29,20 @@ EXAMPLE = """\b
 Example: what an old system exported, into the project `shop`
   leanbase-relay send --project shop export-2026-*.jsonl.gz
   psql -At -c 'select row_to_json(e) from events e' | leanbase-relay send
+  leanbase-relay send --historical-migration archive-2024.jsonl.gz
 """
 
 
 @click.command(epilog=EXAMPLE)
 @socket_options
 @click.option("--project", metavar="P", help="Put the events into this project.")
+@click.option(
+    "--historical-migration",
+    "historical",
+    is_flag=True,
+    help="An import of events that are days old or older: upstream they go the slow "
+    "way, in requests of their own.",
+)
 @click.argument(
     "files",
     nargs=-1,
@@ -48,6 +56,8 @@ def send(
     config_path: Path | None,
     project: str | None,
     files: tuple[str, ...],
+    *,
+    historical: bool,
 ) -> None:
     """Send JSON Lines to the relay and wait until all is stored.
 
@@ -56,8 +66,9 @@ def send(
     """
     path = socket_path(socket, config_path)
     errors = Errors()
+    members = head(project=project, historical=historical)
     with _bar(files) as progress, SocketClient(path, on_error=errors.add) as client:
-        _send_all(client, errors.places, files or ("-",), project, progress)
+        _send_all(client, errors.places, files or ("-",), members, progress)
     errors.close(client.refused)
     click.echo(f"stored {client.stored:,}, refused {client.refused:,}")
     ctx.exit(SOME_REFUSED if client.refused else 0)
@@ -86,7 +97,7 @@ def _send_all(
     client: SocketClient,
     places: Places,
     files: Iterable[str],
-    project: str | None,
+    members: bytes,
     progress: Progress,
 ) -> None:
     lines = events = 0
@@ -95,7 +106,7 @@ def _send_all(
         for run in _read(name, progress):
             lines += run.count(b"\n")
             events += filled(run)
-            client.send(with_project(run, project) if project else run)
+            client.send(with_head(run, members) if members else run)
     client.finish(events)
 
 

@@ -25,6 +25,9 @@ log = logging.getLogger(__name__)
 AGAIN_SECONDS = 1.0
 """Between two tries to have the store write what has to be written."""
 
+SAY_AGAIN_SECONDS = 60.0
+"""Between two log lines about buried events; each tells how many there were."""
+
 
 class Backlog:
     """One project's backlog, as its lane sees it. Belongs to the lane's thread."""
@@ -40,6 +43,8 @@ class Backlog:
         self._poke = clock.poke()
         self._acked: Receipt | None = None
         self._frozen = self.totals.frozen_chunk
+        self._unsaid = 0
+        self._say_again_at = clock.monotonic()
 
     @property
     def totals(self) -> Totals:
@@ -103,13 +108,24 @@ class Backlog:
 
     def bury(self, event: Batch, judgement: Judgement) -> None:
         """Turn a batch of one event into a dead letter."""
+        self._say_buried(judgement)
+        self._bury_upto(event.end, of_event(self.project, event, judgement))
+
+    def _say_buried(self, judgement: Judgement) -> None:
+        """Log it, but a night of bad events is some lines and not ten thousand."""
+        self._unsaid += 1
+        now = self._clock.monotonic()
+        if now < self._say_again_at:
+            return
+        self._say_again_at = now + SAY_AGAIN_SECONDS
         log.warning(
-            "event_buried project=%s status=%s reason=%s",
+            "event_buried project=%s events=%d status=%s reason=%s",
             self.project,
+            self._unsaid,
             judgement.status,
             judgement.reason,
         )
-        self._bury_upto(event.end, of_event(self.project, event, judgement))
+        self._unsaid = 0
 
     def _bury_chunk(self, damaged: DamagedChunk) -> None:
         chunk = damaged.chunk

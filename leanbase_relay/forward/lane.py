@@ -251,6 +251,7 @@ class Lane:
     def _send(self, sending: Sending) -> Judgement:
         """Try until there is a decision: anything but LATER and HELD."""
         limits = self._settings
+        self._nudge.take(0)  # a flush of long ago is no reason to hurry
         policy = retrying(
             first_seconds=limits.first_delay_seconds,
             max_seconds=limits.max_delay_seconds,

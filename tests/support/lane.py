@@ -1,17 +1,18 @@
 """A lane with a real store, writer and HTTP server; only its time is not real."""
 
+import json
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from leanbase_relay.clock import Poke
 from leanbase_relay.forward.lane import Lane, Settings
 from leanbase_relay.forward.upstream import Upstream
 from leanbase_relay.keys import Secret
-from leanbase_relay.sink import Fault, Sink
+from leanbase_relay.sink import Fault
 from leanbase_relay.store.chunk import Chunk, join
 from leanbase_relay.store.deposit import Deposit
 from leanbase_relay.store.reader import Reader
@@ -23,6 +24,8 @@ from tests.support.clock import FakeClock
 
 DAY_SECONDS = 86_400.0
 KEY = "phc_test"
+GOOD_STAMP = b'"2026-03-01T12:00:00Z"'
+STAMP = {"timestamp": "2026-03-01T12:00:00Z"}
 ROOMY = StoreLimits(
     max_bytes=1 << 30,
     drop_oldest=False,
@@ -31,6 +34,11 @@ ROOMY = StoreLimits(
 )
 BUSY = Fault.answer(503, "transient error, please retry")
 POISON = '"poison":"yes"'
+
+
+class HasUrl(Protocol):
+    @property
+    def url(self) -> str: ...
 
 
 class LaneClock(FakeClock):
@@ -96,24 +104,26 @@ class Relay:
             lane.tell(totals)
 
     def upstream(
-        self, url: str, clock: FakeClock, *, protocol: str = "batch", key: str = KEY
+        self, url: str, clock: FakeClock, *, key: str = KEY, **how: Any
     ) -> Upstream:
-        upstream = Upstream(url, key=Secret(key), clock=clock, protocol=protocol)
+        upstream = Upstream(url, key=Secret(key), clock=clock, **how)
         self.house.callback(upstream.close)
         return upstream
 
     def lane(
         self,
-        sink: Sink,
+        sink: HasUrl,
         clock: FakeClock,
         project: str = "default",
         *,
         protocol: str = "batch",
+        compression: str = "gzip",
         **settings: Any,
     ) -> Lane:
         reader = Reader(self.path)
         self.house.callback(reader.close)
-        upstream = self.upstream(sink.url, clock, protocol=protocol)
+        how = {"protocol": protocol, "compression": compression}
+        upstream = self.upstream(sink.url, clock, **how)
         chosen: dict[str, Any] = {
             "max_events": 1000,
             "max_bytes": 4 << 20,
@@ -133,19 +143,40 @@ class Relay:
         return lane
 
     def add(
-        self, count: int, *, project: str = "default", poison: tuple[int, ...] = ()
+        self,
+        count: int,
+        *,
+        project: str = "default",
+        poison: tuple[int, ...] = (),
+        historical: bool = False,
     ) -> list[str]:
         """Store that many events as one chunk; returns their uuids."""
         numbers = range(self.made, self.made + count)
         self.made += count
         events = [
-            b'{"event":"e","distinct_id":"u","uuid":"%s"%s}'
-            % (uuid(n).encode(), b',"timestamp":7' if n in poison else b"")
+            b'{"event":"e","distinct_id":"u","uuid":"%s","timestamp":%s}'
+            % (uuid(n).encode(), b"7" if n in poison else GOOD_STAMP)
             for n in numbers
         ]
-        chunk = Chunk(project, count, join(events))
-        self.writer.submit(Deposit(chunks=(chunk,))).wait()
+        self.submit(Chunk(project, count, join(events), historical=historical))
         return [uuid(n) for n in numbers]
+
+    def add_event(self, properties: bytes, **members: str) -> str:
+        """Store one event with these properties, by protocol v0; returns its uuid."""
+        number, self.made = uuid(self.made), self.made + 1
+        given = {"event": "e", "distinct_id": "u", "uuid": number, **STAMP, **members}
+        head = json.dumps(given).encode()[:-1]
+        self.submit(Chunk("default", 1, b'%b,"properties":%b}' % (head, properties)))
+        return number
+
+    def submit(self, chunk: Chunk) -> None:
+        """Store a chunk."""
+        self.writer.submit(Deposit(chunks=(chunk,))).wait()
+
+    def settled(self) -> Totals:
+        """The totals, once all that was asked of the writer is done."""
+        self.writer.apply(lambda _: None).wait()
+        return self.totals()
 
     def totals(self, project: str = "default") -> Totals:
         """As committed, once it is seen that they add up with the rows."""

@@ -7,7 +7,7 @@ from functools import partial
 import pytest
 
 from leanbase_relay.cli import lines as module
-from leanbase_relay.cli.lines import Places, filled, runs, with_project
+from leanbase_relay.cli.lines import Places, filled, head, runs, with_head
 
 
 def read(file: io.BytesIO, size: int, _: int) -> bytes:
@@ -58,7 +58,7 @@ def test_a_project_stands_at_the_head_of_each_object(others: bytes) -> None:
     """The fast way and the careful one agree; what is no event stays as it is."""
     run = others + b'{"event":"a"}\n \t{ "event":"b"}\r\n{"event":"{\\"c\\""}\n'
 
-    found = with_project(run, 'sh"op')
+    found = with_head(run, head(project='sh"op', historical=False))
 
     first, second, third = found.removeprefix(others).splitlines()
     assert found.startswith(others)
@@ -70,7 +70,10 @@ def test_a_project_stands_at_the_head_of_each_object(others: bytes) -> None:
 def test_a_run_of_plain_lines_takes_the_fast_way_to_the_same_end() -> None:
     run = b'{"event":"a"}\n' * 3
 
-    assert with_project(run, "p") == b'{"project":"p","event":"a"}\n' * 3
+    assert (
+        with_head(run, head(project="p", historical=False))
+        == b'{"project":"p","event":"a"}\n' * 3
+    )
 
 
 def test_a_line_is_found_in_its_file() -> None:
@@ -83,3 +86,10 @@ def test_a_line_is_found_in_its_file() -> None:
     assert places.of(3) == "a.jsonl:3"
     assert places.of(4) == "b.jsonl:1"
     assert places.of(17) == "b.jsonl:14"
+
+
+def test_the_head_says_what_the_relay_takes_off_at_once() -> None:
+    assert head(project=None, historical=False) == b""
+    assert head(project="p", historical=True) == (
+        b'"historical_migration":true,"project":"p",'
+    )

@@ -49,6 +49,30 @@ def lane(state: str, **members: object) -> ProjectView:
     return replace(BUSY, lane=LaneStatus(state=state, **members))  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize(
+    ("skew", "said"), [(151, "151 s ahead of"), (-3600, "3,600 s behind")]
+)
+def test_a_clock_that_differs_from_the_upstreams_is_a_problem(
+    skew: float, said: str
+) -> None:
+    projects = {
+        "default": lane("flowing", skew_seconds=skew),
+        "shop": lane("flowing", skew_seconds=skew / 2),
+    }
+
+    (problem,) = status(view(projects=projects))["problems"]
+
+    assert f"This machine's clock is {said} the upstream's" in problem
+    assert "timedatectl" in problem
+
+
+@pytest.mark.parametrize("skew", [None, 0.0, 150.0, -150.0])
+def test_a_small_difference_is_none(skew: float | None) -> None:
+    assert (
+        status(view(projects={"d": lane("idle", skew_seconds=skew)}))["problems"] == []
+    )
+
+
 def test_it_has_the_shape_of_the_contract() -> None:
     look = status(view(projects={"default": lane("flowing")}))
 
