@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import (
+    drain,
     end_to_end,
     events,
     idle,
@@ -30,7 +31,7 @@ from benchmarks.question import Figure, Question, Sample, Setting
 
 QUESTIONS = {
     module.QUESTION.name: module.QUESTION
-    for module in (stored, end_to_end, spool, many, single, idle)
+    for module in (stored, end_to_end, drain, spool, many, single, idle)
 }
 RESULTS = Path(__file__).with_name("results")
 

@@ -50,6 +50,10 @@ class Relay:
         answer: dict[str, Any] = control.ask(self._control, "status")
         return answer
 
+    def flush(self) -> None:
+        """Have it send now."""
+        control.ask(self._control, "flush")
+
     def accepted(self) -> int:
         """Events that are committed, by the store's own word."""
         return self._counted("accepted")

@@ -52,9 +52,12 @@ class _Counter:
 
 
 @contextmanager
-def started(expected: int, *, log: Path) -> Iterator[tuple[child.Child, str]]:
-    """The child and its URL."""
-    with child.module("upstream", str(expected), log=log) as server:
+def started(
+    expected: int, *, log: Path, port: int = 0, delay_ms: int = 0
+) -> Iterator[tuple[child.Child, str]]:
+    """The child and its URL; it is so far away, by one round trip a request."""
+    arguments = (str(expected), "--port", str(port), "--delay-ms", str(delay_ms))
+    with child.module("upstream", *arguments, log=log) as server:
         port = server.hear(within_seconds=10)["port"]
         yield server, f"http://127.0.0.1:{port}"
 
@@ -63,17 +66,22 @@ def main() -> None:
     """Serve until ended."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("expected", type=int)
-    counter = _Counter(parser.parse_args().expected)
-    with socket.create_server(("127.0.0.1", 0)) as listener:
+    parser.add_argument("--port", type=int, default=0)
+    parser.add_argument("--delay-ms", type=int, default=0)
+    given = parser.parse_args()
+    counter = _Counter(given.expected)
+    with socket.create_server(("127.0.0.1", given.port)) as listener:
         child.report(port=listener.getsockname()[1])
         while True:
             connection, _ = listener.accept()
             threading.Thread(
-                target=_serve, args=(connection, counter), daemon=True
+                target=_serve,
+                args=(connection, counter, given.delay_ms / 1000),
+                daemon=True,
             ).start()
 
 
-def _serve(connection: socket.socket, counter: _Counter) -> None:
+def _serve(connection: socket.socket, counter: _Counter, delay_seconds: float) -> None:
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     with connection:
         while True:
@@ -83,6 +91,8 @@ def _serve(connection: socket.socket, counter: _Counter) -> None:
             packed = head.body_begun + _exactly(connection, head.missing)
             body = decompress(packed, _GZIP) if head.gzipped else packed
             counter.add(body, len(packed))
+            if delay_seconds:
+                time.sleep(delay_seconds)
             connection.sendall(_ANSWER)
 
 

@@ -90,6 +90,7 @@ class Lane:
         self._nudge = clock.poke()  # do not wait for the backoff
         self._resting = False
         self._flushing = False
+        self._under_way: Batch | None = None
         self._changed = False  # what is under way is to be begun anew
         self._not_before = 0.0
         self._trouble: Judgement | None = None
@@ -252,15 +253,18 @@ class Lane:
         """Try until there is a decision: anything but LATER and HELD."""
         limits = self._settings
         self._nudge.take(0)  # a flush of long ago is no reason to hurry
+        # Not in the policy's closures: it is garbage in cycles, and would keep batches.
+        self._under_way = sending.batch
         policy = retrying(
             first_seconds=limits.first_delay_seconds,
             max_seconds=limits.max_delay_seconds,
             max_attempts=limits.max_attempts,
-            sleep=lambda seconds: self._sleep(seconds, sending.batch),
+            sleep=self._sleep,
             check_stop=self._check_stop,
             on_delay=self._delayed,
         )
-        judgement: Judgement = policy(lambda: self._attempted(sending))
+        judgement: Judgement = policy(self._attempted, sending)
+        self._under_way = None
         self._decided(judgement)
         return judgement
 
@@ -304,18 +308,19 @@ class Lane:
                 )
         return judgement
 
-    def _sleep(self, seconds: float, batch: Batch) -> None:
+    def _sleep(self, seconds: float) -> None:
         """The backoff's wait: a flush ends it, but never before `Retry-After`.
 
         Raises:
-            _BegunAnew: this batch is not what would be sent now.
+            _BegunAnew: the batch is not what would be sent now.
         """
         self._clock.wait(seconds, self._nudge)
         rest = self._not_before - self._clock.monotonic()
         while rest > 0 and not self._clock.stopping:
             self._clock.wait(rest, self._nudge)
             rest = self._not_before - self._clock.monotonic()
-        if self._changed or self._backlog.was_clock_set(batch):
+        batch = self._under_way
+        if self._changed or (batch and self._backlog.was_clock_set(batch)):
             raise _BegunAnew
 
     def _check_stop(self) -> None:

@@ -12,6 +12,7 @@ import contextlib
 import os
 import socket
 import threading
+from dataclasses import replace
 from http.cookiejar import DefaultCookiePolicy
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
@@ -85,17 +86,17 @@ class Upstream:
     def send(self, sending: Sending) -> Answer:
         """Make one attempt. Never raises for what the network does."""
         request = sending.request(key=self._key.reveal(), now=self._clock.wall())
-        body = request.body
         headers = {"Content-Type": "application/json", **request.headers}
         if self._compress:
-            body = deflate.gzip(body)
             headers["Content-Encoding"] = "gzip"
+            request = replace(request, body=deflate.gzip(request.body))
+        request = replace(request, headers=headers)
         self._line.begin()
         guard = threading.Timer(self._timeout_seconds, self.abort)
         guard.daemon = True
         guard.start()
         try:
-            return self._post(request, body, headers)
+            return self._post(request)
         finally:
             guard.cancel()
             self._line.end()
@@ -107,12 +108,12 @@ class Upstream:
     def close(self) -> None:
         self._session.close()
 
-    def _post(self, request: Request, body: bytes, headers: dict[str, str]) -> Answer:
+    def _post(self, request: Request) -> Answer:
         try:
             with self._session.post(
                 self.url + request.path,
-                data=body,
-                headers=headers,
+                data=request.body,
+                headers=request.headers,
                 timeout=(self._connect_timeout_seconds, self._timeout_seconds),
                 allow_redirects=False,
                 stream=True,

@@ -1,7 +1,7 @@
 """Rows: chunks as they go into the table. Pure."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 
 from leanbase_relay.store import schema
 from leanbase_relay.store.chunk import Chunk, Packed, joined, pack
@@ -12,7 +12,7 @@ class Row:
     """A chunk, packed.
 
     Attributes:
-        chunk: what it is; its bytes are in `packed`.
+        chunk: what it is, without its bytes, which are in `packed`.
         size: its event bytes, before compression.
         stamped: whose clock its stamps are by; see `stamps`.
     """
@@ -29,8 +29,12 @@ class Row:
         return pages * schema.PAGE_BYTES
 
 
-def merged(chunks: Iterable[Chunk], *, max_events: int, max_bytes: int) -> list[Chunk]:
+def merged(
+    chunks: Iterable[Chunk], *, max_events: int, max_bytes: int
+) -> Iterator[Chunk]:
     """Small neighbours of a project that are like each other, as one chunk each.
+
+    One is made at a time: all together would be everything a second time.
 
     Args:
         chunks: in the order in which they came; each project's own order is kept.
@@ -45,12 +49,18 @@ def merged(chunks: Iterable[Chunk], *, max_events: int, max_bytes: int) -> list[
             run = last[chunk.project] = _Run()
             runs.append(run)
         run.add(chunk)
-    return [joined(run.chunks) for run in runs]
+    for run in runs:
+        yield joined(run.chunks)
 
 
 def row_of(chunk: Chunk, *, stamped: str | None) -> Row:
     """The row of a chunk."""
-    return Row(chunk, pack(chunk.event_bytes), len(chunk.event_bytes), stamped)
+    return Row(
+        replace(chunk, event_bytes=b""),
+        pack(chunk.event_bytes),
+        len(chunk.event_bytes),
+        stamped,
+    )
 
 
 class _Run:

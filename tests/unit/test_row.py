@@ -10,7 +10,7 @@ def chunk(*numbers: int, project: str = "default") -> Chunk:
 
 
 def merge(*chunks: Chunk, max_events: int = 100, max_bytes: int = 1000) -> list[Chunk]:
-    return merged(chunks, max_events=max_events, max_bytes=max_bytes)
+    return list(merged(chunks, max_events=max_events, max_bytes=max_bytes))
 
 
 def test_neighbours_of_a_project_become_one() -> None:
