@@ -1,7 +1,7 @@
 """Waiting for other processes; the only waiting in the tests."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 Found = TypeVar("Found")
@@ -16,3 +16,13 @@ def eventually(predicate: Callable[[], Found], within: float = 5) -> Found:
         assert time.monotonic() < deadline, f"did not come true within {within} s"
         time.sleep(LOOK_SECONDS)
     return found
+
+
+def paced(*, every: float, during: float) -> Iterator[int]:
+    """Numbers, one each so many seconds, until the time is over: a steady load."""
+    began = time.monotonic()
+    number = 0
+    while time.monotonic() < began + during:
+        yield number
+        number += 1
+        time.sleep(max(began + number * every - time.monotonic(), 0))
