@@ -12,9 +12,11 @@ from leanbase_relay.config import Config, ProjectConfig
 from leanbase_relay.forward.lane import Lane, Settings
 from leanbase_relay.forward.upstream import Upstream
 from leanbase_relay.intake.event import Judge
+from leanbase_relay.intake.profiles import Profiles
 from leanbase_relay.intake.socket import SocketIntake
 from leanbase_relay.intake.spool import Spool
 from leanbase_relay.store.deposit import FileProgress
+from leanbase_relay.store.known import Known
 from leanbase_relay.store.reader import Reader
 from leanbase_relay.store.store import Store
 from leanbase_relay.store.totals import Totals
@@ -79,7 +81,7 @@ class Parts:
             max_attempts=retry.max_attempts,
         )
 
-    def judge(self) -> Judge:
+    def judge(self, known: Known | None) -> Judge:
         """A judge of events: one for each thread that judges."""
         config = self.config
         return Judge(
@@ -87,25 +89,33 @@ class Parts:
             projects=frozenset(config.projects),
             disable_geoip=config.events.disable_geoip,
             max_events=config.batch.max_events,
+            profiles=Profiles(config.events.person_profiles, known),
         )
 
-    def socket_intake(self, writer: Writer) -> SocketIntake:
+    @property
+    def needs_known_ids(self) -> bool:
+        """Whether intake asks which ids are known."""
+        return self.config.events.person_profiles == "identified_only"
+
+    def socket_intake(self, writer: Writer, known: Known | None) -> SocketIntake:
         """Intake by the JSON Lines socket."""
         return SocketIntake(
-            judge=self.judge(),
+            judge=self.judge(known),
             writer=writer,
             clock=self.clock,
             max_event_bytes=self.config.events.max_bytes,
             allow_uids=self.config.socket.allow_uids,
         )
 
-    def spool(self, writer: Writer, progress: Iterable[FileProgress]) -> Spool | None:
+    def spool(
+        self, writer: Writer, known: Known | None, progress: Iterable[FileProgress]
+    ) -> Spool | None:
         """Intake by the spool directory, where there is one."""
         if self.config.spool.path is None:
             return None
         return Spool(
             self.config.spool,
-            judge=self.judge(),
+            judge=self.judge(known),
             writer=writer,
             clock=self.clock,
             projects=frozenset(self.config.projects),

@@ -28,6 +28,7 @@ from leanbase_relay.control import Control
 from leanbase_relay.errors import ConfigError
 from leanbase_relay.status import ProjectView, SpoolView, StoreView, View, status
 from leanbase_relay.store import lock
+from leanbase_relay.store.known import Known
 from leanbase_relay.store.reader import Reader
 from leanbase_relay.store.store import Store
 from leanbase_relay.store.totals import Totals
@@ -120,8 +121,10 @@ class Daemon:
             name: parts.lane(project, self._open_reader(house), self._writer)
             for name, project in config.projects.items()
         }
-        self._spool = parts.spool(self._writer, self._reader.spool_progress())
-        self._intake = parts.socket_intake(self._writer)
+        known = self._open_known(house) if parts.needs_known_ids else None
+        progress = self._reader.spool_progress()
+        self._spool = parts.spool(self._writer, known, progress)
+        self._intake = parts.socket_intake(self._writer, known)
         self._control = Control({"status": self._answer_status, "flush": self._flush})
         intake_socket = listener.listen(
             config.socket.path, mode=config.socket.mode, group=config.socket.group
@@ -148,6 +151,11 @@ class Daemon:
         reader = Reader(self._config.store.path)
         house.callback(reader.close)
         return reader
+
+    def _open_known(self, house: ExitStack) -> Known:
+        known = Known(self._config.store.path)
+        house.callback(known.close)
+        return known
 
     # Threads.
 

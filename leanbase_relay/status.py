@@ -178,6 +178,10 @@ def _project(view: ProjectView, now: float) -> dict[str, Any]:
             "attempt": lane.attempt if lane else 0,
             "next_attempt_in_seconds": _rounded(view.next_attempt_in_seconds),
         },
+        "profiles": {
+            "anonymous": view.totals.anonymous,
+            "identified": view.totals.accepted - view.totals.anonymous,
+        },
     }
 
 

@@ -1,7 +1,7 @@
 """The status as one calm screen: the worst first, aligned, 80 columns. Pure."""
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -75,6 +75,8 @@ def _facts(look: dict[str, Any], *, live: bool) -> str:
         ("", plain(store["path"])),
         ("spool", _spool(spool) if live else "not looked at"),
     ]
+    if profiles := _profiles(look["projects"].values()):
+        lines.insert(2, ("persons", profiles))
     if totals["refused"]:
         lines.insert(2, ("refused", f"{totals['refused']:,} at intake"))
     if spool["path"] is not None:
@@ -99,6 +101,15 @@ def _accepted(totals: dict[str, int], backlog: int) -> str:
     ]
     parts += [f"{backlog:,} waiting"] * bool(backlog)
     return f"{totals['accepted']:,} = {' + '.join(parts)}"
+
+
+def _profiles(projects: Iterable[dict[str, Any]]) -> str:
+    """Who the events are about, once one of them is about nobody."""
+    profiles = [project["profiles"] for project in projects]
+    anonymous, identified = (
+        sum(one[kind] for one in profiles) for kind in ("anonymous", "identified")
+    )
+    return f"{anonymous:,} anonymous, {identified:,} identified" if anonymous else ""
 
 
 def _store(store: dict[str, Any]) -> str:

@@ -31,6 +31,7 @@ from leanbase_relay.intake.line import (
     judge_line,
     mint_uuid,
 )
+from leanbase_relay.intake.profiles import Profiles
 from leanbase_relay.store.chunk import MAX_CHUNK_BYTES, Chunk, runs_of
 from leanbase_relay.store.deposit import DeadLetter
 from leanbase_relay.store.row import merged
@@ -169,6 +170,7 @@ class Judge:
         projects: the configured names.
         disable_geoip: `events.disable_geoip`.
         max_events: of one chunk, so that batches are made of whole chunks.
+        profiles: which events make person profiles.
     """
 
     def __init__(
@@ -178,8 +180,11 @@ class Judge:
         projects: frozenset[str],
         disable_geoip: bool = False,
         max_events: int = 5000,
+        profiles: Profiles | None = None,
     ) -> None:
-        self._rules = Rules(max_bytes, projects, disable_geoip)
+        self._profiles = profiles or Profiles("as_sent")
+        refused = self._profiles.refused
+        self._rules = Rules(max_bytes, projects, disable_geoip, refused)
         self._max_events = max_events
         seen: type[_Seen] = _SeenLocated if disable_geoip else _Seen
         self._look: msgspec.json.Decoder[_Seen] = msgspec.json.Decoder(seen)
@@ -203,6 +208,8 @@ class Judge:
             judged = self._sorted_out(run.split(b"\n"), project, now_ms)
         else:
             judged = Judged((chunk,), (), lines)
+        chunks = tuple(map(self._profiles.applied, judged.chunks))
+        judged = replace(judged, chunks=chunks)
         return judged.as_import() if historical else judged
 
     def _without_head(
@@ -240,6 +247,7 @@ class Judge:
             and _are_uuids("".join(uuids), len(uuids))
             and not any(event.distinct_id.isspace() for event in seen)
             and (not self._rules.disable_geoip or _all_located(seen))
+            and not self._is_any_refused(seen)
             and _TOO_DEEP not in run.translate(_OPENING, _NOT_OPENING)
             and self._is_strict(event_bytes)
         )
@@ -248,6 +256,10 @@ class Judge:
         if len(uuids) == len(stamps) == lines:
             return Chunk(project, lines, event_bytes)
         return _completed(project, run, seen, now_ms)
+
+    def _is_any_refused(self, seen: list[_Seen]) -> bool:
+        names = self._rules.no_person_events
+        return bool(names) and any(event.event in names for event in seen)
 
     def _is_strict(self, event_bytes: bytes) -> bool:
         """Whether a chunk is JSON to a strict parser as well.

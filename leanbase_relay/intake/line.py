@@ -87,11 +87,13 @@ class Rules:
         max_bytes: the size of an event, above which it is refused.
         projects: the configured names.
         disable_geoip: add `$geoip_disable` where an event says nothing of its place.
+        no_person_events: the names of events that `person_profiles: never` turns down.
     """
 
     max_bytes: int
     projects: frozenset[str]
     disable_geoip: bool = False
+    no_person_events: frozenset[str] = frozenset()
 
 
 class Line(NamedTuple):
@@ -234,8 +236,13 @@ class _Event:
     def check_name(self) -> None:
         if "event" not in self._members:
             raise Refused("event: missing")
-        if not self._string("event"):
+        name = self._string("event")
+        if not name:
             raise Refused("event: empty")
+        if name in self._rules.no_person_events:
+            raise Refused(
+                f"event: {name} is about a person, and events.person_profiles is never"
+            )
 
     def mend_properties(self) -> None:
         self._mend_php_map("properties")

@@ -39,6 +39,8 @@ class Chunk:
         stamped: the events whose timestamp is the relay's own, by this machine's clock.
         historical: whether they are an import (`historical_migration`).
         requeues: how often they were brought back from the dead letters.
+        anonymous: how many of them make no person profile.
+        identified: what `known` keeps of the ids that become known with them.
     """
 
     project: str
@@ -47,6 +49,8 @@ class Chunk:
     stamped: Stamped = ()
     historical: bool = False
     requeues: int = 0
+    anonymous: int = 0
+    identified: tuple[int, ...] = ()
 
     def is_like(self, other: "Chunk") -> bool:
         """Whether both may stand in one row."""
@@ -105,6 +109,8 @@ def joined(chunks: Sequence[Chunk]) -> Chunk:
         events=events,
         event_bytes=event_bytes,
         stamped=_merged(stamped),
+        anonymous=sum(chunk.anonymous for chunk in chunks),
+        identified=tuple(one for chunk in chunks for one in chunk.identified),
     )
 
 

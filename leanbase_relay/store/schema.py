@@ -14,7 +14,7 @@ from leanbase_relay.errors import StoreError, StoreUnavailable
 if TYPE_CHECKING:
     from sqlite_utils.db import Database
 
-VERSION = 2
+VERSION = 3
 """What `user_version` is after the last migration."""
 
 PAGE_BYTES = 4096
@@ -99,6 +99,12 @@ _SECOND = (
     "alter table project add column frozen_chunk integer not null default 0",
     # What the upstream's 413 taught: the most bytes of a request; 0 = not known.
     "alter table project add column learnt_bytes integer not null default 0",
+)
+
+_THIRD = (
+    "alter table project add column anonymous integer not null default 0",
+    # Of a project and a distinct_id, the first 64 bits of a hash; see `store.known`.
+    "create table known_id (digest integer primary key) strict",
 )
 
 
@@ -200,5 +206,11 @@ def _migrate(conn: sqlite3.Connection) -> None:
         for statement in _SECOND:
             db.execute(statement)
         db.execute("pragma user_version = 2")
+
+    @migrations()
+    def persons(db: "Database") -> None:
+        for statement in _THIRD:
+            db.execute(statement)
+        db.execute("pragma user_version = 3")
 
     migrations.apply(Database(conn, execute_plugins=False))

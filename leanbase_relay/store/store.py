@@ -25,6 +25,10 @@ _APPEND = """
                        stamped, historical, requeues)
     values (?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
+_KNOW = "insert or ignore into known_id (digest) values (?)"
+_FORGET_KNOWN = """
+    delete from known_id where digest in (select digest from known_id limit ?)
+"""
 _RESTAMP = """
     update chunk set bytes = ?, checksum = ?, data = ?, stamped = null where id = ?
 """
@@ -67,6 +71,7 @@ class Store:
         self._log_path = log_path(path)
         self._conn = conn
         self._totals = read_totals(conn)
+        self._known_ids = _count_known_ids(conn)
         self.totals = self._totals.copy()
         """As committed; read by other threads, replaced as a whole."""
 
@@ -91,6 +96,7 @@ class Store:
         self._conn.close()
         self._conn = schema.connect(self.path)
         self._totals = read_totals(self._conn)
+        self._known_ids = _count_known_ids(self._conn)
         self.totals = self._totals.copy()
 
     @contextmanager
@@ -127,7 +133,15 @@ class Store:
                 chunk.requeues,
             ),
         )
-        self._count(chunk.project, accepted=chunk.events, size=row.size)
+        if chunk.identified:
+            rows = ((digest,) for digest in chunk.identified)
+            self._known_ids += self._conn.executemany(_KNOW, rows).rowcount
+        self._count(
+            chunk.project,
+            accepted=chunk.events,
+            anonymous=chunk.anonymous,
+            size=row.size,
+        )
 
     def refuse(self, letter: DeadLetter, *, now_ms: int) -> None:
         """Count a line that intake turned down, and keep it as a dead letter."""
@@ -237,6 +251,16 @@ class Store:
         self._conn.execute(_RESTAMP, (size, packed.checksum, packed.data, chunk))
         self._count(project, size=size - before[0])
 
+    def trim_known_ids(self, most: int) -> None:
+        """Forget a tenth of the known ids, whichever, when there are too many.
+
+        That is harmless: such an event is anonymous again until its id is named anew,
+        and the upstream still puts it with the person it knows.
+        """
+        if self._known_ids > most:
+            forgotten = self._conn.execute(_FORGET_KNOWN, (most // 10,))
+            self._known_ids -= forgotten.rowcount
+
     # Space.
 
     @property
@@ -285,12 +309,19 @@ class Store:
                 save_totals(self._conn, project, one)
 
     def _count(
-        self, project: str, *, accepted: int = 0, refused: int = 0, size: int = 0
+        self,
+        project: str,
+        *,
+        accepted: int = 0,
+        anonymous: int = 0,
+        refused: int = 0,
+        size: int = 0,
     ) -> None:
         totals = self.of(project)
         self._totals[project] = replace(
             totals,
             accepted=totals.accepted + accepted,
+            anonymous=totals.anonymous + anonymous,
             refused=totals.refused + refused,
             backlog_bytes=totals.backlog_bytes + size,
         )
@@ -357,3 +388,9 @@ class Store:
             dead_letter_bytes=totals.dead_letter_bytes + size,
             dead_letters_given_up=totals.dead_letters_given_up + given_up,
         )
+
+
+def _count_known_ids(conn: sqlite3.Connection) -> int:
+    """Once, at the start; from then on they are counted as they come and go."""
+    count: int = conn.execute("select count(*) from known_id").fetchone()[0]
+    return count

@@ -16,8 +16,8 @@ _SAVE = """
     insert or replace into project
         (name, accepted, delivered, dead, dropped, refused, backlog_bytes,
          position_chunk, position_events, dead_letters, dead_letter_bytes,
-         dead_letters_given_up, frozen_chunk, learnt_bytes)
-    values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+         dead_letters_given_up, frozen_chunk, learnt_bytes, anonymous)
+    values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 
 
@@ -42,6 +42,7 @@ class Totals:
         dead_letters_given_up: how many went for want of room.
         frozen_chunk: up to it stamps stay as they are; see `store.stamps`.
         learnt_bytes: the largest request that the upstream takes; 0 = not known.
+        anonymous: of the accepted ones, those that make no person profile.
     """
 
     accepted: int = 0
@@ -56,6 +57,7 @@ class Totals:
     dead_letters_given_up: int = 0
     frozen_chunk: int = 0
     learnt_bytes: int = 0
+    anonymous: int = 0
 
     @property
     def backlog_events(self) -> int:
@@ -96,5 +98,6 @@ def save_totals(conn: "sqlite3.Connection", project: str, totals: Totals) -> Non
             totals.dead_letters_given_up,
             totals.frozen_chunk,
             totals.learnt_bytes,
+            totals.anonymous,
         ),
     )

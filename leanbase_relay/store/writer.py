@@ -69,6 +69,11 @@ class Limits:
         return self.max_bytes - self.for_log
 
     @property
+    def max_known_ids(self) -> int:
+        """How many ids of persons are kept, at some 14 bytes each: a 35th."""
+        return self.max_bytes // 512
+
+    @property
     def for_log(self) -> int:
         """What the write-ahead log may take, while no long reader holds it."""
         return 2 * schema.CHECKPOINT_PAGES * schema.PAGE_BYTES
@@ -258,6 +263,7 @@ class Writer:
                 for work in group:
                     self._change(work.asked, now_ms)
                 self._trim_letters(packed)
+                self._store.trim_known_ids(self._limits.max_known_ids)
         except (sqlite3.Error, StoreUnavailable) as error:
             return self._fell(error)
         except BaseException:  # a fault of ours ends the thread, but none waits on it

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from leanbase_relay.errors import StoreError, StoreFull
+from leanbase_relay.store import schema
 from leanbase_relay.store.chunk import Chunk
 from leanbase_relay.store.deposit import DeadLetter, Deposit
 from leanbase_relay.store.reader import Reader
@@ -32,7 +33,7 @@ def store(tmp_path: Path) -> Iterator[Store]:
         ("journal_mode", "wal"),
         ("auto_vacuum", 2),
         ("secure_delete", 0),
-        ("user_version", 2),
+        ("user_version", schema.VERSION),
     ],
 )
 def test_the_live_connection_has_the_pragmas(

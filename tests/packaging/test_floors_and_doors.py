@@ -44,6 +44,7 @@ DOORS = {
     "msgspec": {
         "intake.event",
         "intake.line",
+        "intake.profiles",
         "store.chunk",
         "store.stamps",
         "forward.letter",

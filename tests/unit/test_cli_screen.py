@@ -23,6 +23,7 @@ def project(state: str = "idle", events: int = 0, **upstream: Any) -> dict[str, 
             "next_attempt_in_seconds": None,
             **upstream,
         },
+        "profiles": {"anonymous": 0, "identified": 0},
     }
 
 
@@ -185,3 +186,11 @@ def test_counts_have_their_noun() -> None:
     assert count(1, "event") == "1 event"
     assert count(1200, "event") == "1,200 events"
     assert plain("a\nb") == "a\ufffdb"
+
+
+def test_who_the_events_are_about_is_shown_once_some_are_about_nobody() -> None:
+    look = status(projects={"default": project()})
+    assert "persons" not in screen(look, NOW)
+
+    look["projects"]["default"]["profiles"] = {"anonymous": 1_200, "identified": 30}
+    assert "persons   1,200 anonymous, 30 identified" in screen(look, NOW)

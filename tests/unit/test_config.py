@@ -207,7 +207,6 @@ def test_an_impossible_combination_is_refused(document: object, complaint: str) 
 @pytest.mark.parametrize(
     ("key", "given", "complaint"),
     [
-        ("events.person_profiles", "never", "never is not built in this version"),
         ("http.listen", ["127.0.0.1:8010"], "is not built in this version; write []"),
         ("http.listen", ["unix:/run/h.sock"], "is not built in this version"),
     ],

@@ -26,6 +26,7 @@ TOTALS = Totals(
     dropped=1,
     refused=5,
     backlog_bytes=900,
+    anonymous=3,
     position=Position(7, 1),
 )
 BUSY = ProjectView(
@@ -107,7 +108,8 @@ def test_it_has_the_shape_of_the_contract() -> None:
         "ignored_files": 1,
     }
     project = look["projects"]["default"]
-    assert list(project) == ["state", "backlog", "totals", "upstream"]
+    assert list(project) == ["state", "backlog", "totals", "upstream", "profiles"]
+    assert project["profiles"] == {"anonymous": 3, "identified": 7}
     assert list(project["upstream"]) == [
         "url",
         "last_success_at",
