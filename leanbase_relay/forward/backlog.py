@@ -59,12 +59,7 @@ class Backlog:
     def next_batch(self, *, max_events: int, max_bytes: int) -> Batch | None:
         """The oldest events; what is damaged among them is buried on the way."""
         while True:
-            chunks = self._reader.peek(
-                self.project,
-                self.position,
-                max_events=max_events,
-                max_bytes=max_bytes,
-            )
+            chunks = self._claimed(max_events, max_bytes)
             if not chunks:
                 return None
             if self._put_right(chunks):
@@ -75,6 +70,20 @@ class Backlog:
                 )
             except DamagedChunk as damaged:
                 self._bury_chunk(damaged)
+
+    def _claimed(self, max_events: int, max_bytes: int) -> list[StoredChunk]:
+        """The oldest chunks; from now on they stay the rows that they are."""
+        claims = self._writer.claims
+        with claims.lock:
+            chunks = self._reader.peek(
+                self.project,
+                self.position,
+                max_events=max_events,
+                max_bytes=max_bytes,
+            )
+            if chunks:
+                claims.claim(self.project, chunks[-1].id)
+            return chunks
 
     # Out.
 

@@ -69,9 +69,10 @@ class Packed:
     checksum: int
 
 
-def pack(event_bytes: bytes) -> Packed:
+def pack(event_bytes: bytes, *, tightly: bool = False) -> Packed:
     """Deflate event bytes and take the checksum of the result."""
-    data = deflate.compress(event_bytes)
+    compress = deflate.compress_tightly if tightly else deflate.compress
+    data = compress(event_bytes)
     return Packed(data, zlib.crc32(data))
 
 

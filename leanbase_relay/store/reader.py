@@ -7,6 +7,7 @@ transaction is open, the write-ahead log cannot be folded in and grows.
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from leanbase_relay.store import schema
 from leanbase_relay.store.chunk import Packed
@@ -45,6 +46,23 @@ class StoredChunk:
     requeues: int = 0
 
 
+def stored_chunk(row: tuple[Any, ...]) -> StoredChunk:
+    """A chunk from the columns of `_PEEK`."""
+    chunk, events, size, accepted_at_ms, checksum, data, *kind = row
+    stamped, historical, requeues = kind
+    packed = Packed(data, checksum)
+    return StoredChunk(
+        chunk,
+        events,
+        size,
+        accepted_at_ms,
+        packed,
+        stamped,
+        bool(historical),
+        requeues,
+    )
+
+
 class Reader:
     """The reading side of a store."""
 
@@ -70,25 +88,13 @@ class Reader:
         events = size = 0
         rows = self._conn.execute(_PEEK, (project, start.chunk))
         try:
-            for chunk, count, event_bytes, at_ms, checksum, data, *kind in rows:
-                events += count
-                size += event_bytes + 1
+            for row in rows:
+                chunk = stored_chunk(row)
+                events += chunk.events
+                size += chunk.bytes + 1
                 if chunks and (events > max_events or size > max_bytes):
                     break
-                packed = Packed(data, checksum)
-                stamped, historical, requeues = kind
-                chunks.append(
-                    StoredChunk(
-                        chunk,
-                        count,
-                        event_bytes,
-                        at_ms,
-                        packed,
-                        stamped,
-                        bool(historical),
-                        requeues,
-                    )
-                )
+                chunks.append(chunk)
         finally:
             rows.close()  # ends the read transaction at once
         return chunks

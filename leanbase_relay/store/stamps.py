@@ -22,6 +22,8 @@ LEAST_SHIFT_MS = 1000
 """What the wall clock must have been moved by. Clocks that drift, or that are slewed,
 move both alike; only a clock that is set moves the one alone."""
 
+_SAME_CLOCK_MS = 100  # two clocks are never read at quite the same time
+
 
 def noted(stamped: Stamped, clock: Clock) -> str | None:
     """What a row keeps: which events, on which boot, how far the clocks were apart."""
@@ -44,6 +46,30 @@ def shift_ms(note: str | None, clock: Clock) -> int:
         return 0
     shift = _apart_ms(clock) - int(kept["apart_ms"])
     return shift if abs(shift) >= LEAST_SHIFT_MS else 0
+
+
+def events_of(note: str | None) -> Stamped:
+    """Which events a note is about."""
+    if note is None:
+        return ()
+    return tuple((first, count) for first, count in json.loads(note)["events"])
+
+
+def are_by_one_clock(first: str | None, other: str | None) -> bool:
+    """Whether one note can speak for the events of both rows."""
+    if first is None or other is None:
+        return first is other
+    one, two = json.loads(first), json.loads(other)
+    same_boot = one["boot"] == two["boot"]
+    apart_ms: int = one["apart_ms"] - two["apart_ms"]
+    return same_boot and abs(apart_ms) <= _SAME_CLOCK_MS
+
+
+def renoted(note: str | None, stamped: Stamped) -> str | None:
+    """The same note about these events."""
+    if note is None:
+        return None
+    return json.dumps(json.loads(note) | {"events": stamped}, separators=(",", ":"))
 
 
 def shifted(event_bytes: bytes, note: str, by_ms: int) -> bytes:

@@ -16,6 +16,7 @@ from typing import Self
 from leanbase_relay.store import schema
 from leanbase_relay.store.chunk import Packed
 from leanbase_relay.store.deposit import DeadLetter, FileId, FileProgress
+from leanbase_relay.store.reader import StoredChunk, stored_chunk
 from leanbase_relay.store.row import Row
 from leanbase_relay.store.size import Space, file_bytes, log_path
 from leanbase_relay.store.totals import Position, Totals, read_totals, save_totals
@@ -28,6 +29,21 @@ _APPEND = """
 _KNOW = "insert or ignore into known_id (digest) values (?)"
 _FORGET_KNOWN = """
     delete from known_id where digest in (select digest from known_id limit ?)
+"""
+_SMALL = """
+    select id, events, bytes, accepted_at_ms, checksum,
+           iif(length(data) <= 65536, data, x''), stamped, historical, requeues
+      from chunk
+     where project = ? and id > ?
+     order by id
+     limit ?
+"""
+_DELETE = "delete from chunk where id = ?"
+_MERGE = """
+    update chunk
+       set events = ?, bytes = ?, accepted_at_ms = ?, checksum = ?, data = ?,
+           stamped = ?
+     where id = ?
 """
 _RESTAMP = """
     update chunk set bytes = ?, checksum = ?, data = ?, stamped = null where id = ?
@@ -197,7 +213,7 @@ class Store:
             for chunk, project, events, event_bytes, data_bytes in rows:
                 if freed >= size:
                     break
-                self._conn.execute("delete from chunk where id = ?", (chunk,))
+                self._conn.execute(_DELETE, (chunk,))
                 totals = self.of(project)
                 position = totals.position
                 done = position.events if position.chunk == chunk else 0
@@ -261,7 +277,37 @@ class Store:
             forgotten = self._conn.execute(_FORGET_KNOWN, (most // 10,))
             self._known_ids -= forgotten.rowcount
 
+    # Small rows; see `merging`.
+
+    def small_rows(self, project: str, after: int, *, limit: int) -> list[StoredChunk]:
+        """The rows behind a chunk, with their data where those are small."""
+        rows = self._conn.execute(_SMALL, (project, after, limit)).fetchall()
+        return [stored_chunk(row) for row in rows]
+
+    def merge(self, row: Row, ids: list[int], accepted_at_ms: int) -> None:
+        """Put one row in the place of neighbours; it takes the last one's id."""
+        packed, last = row.packed, ids[-1]
+        self._conn.executemany(_DELETE, ((one,) for one in ids[:-1]))
+        self._conn.execute(
+            _MERGE,
+            (
+                row.chunk.events,
+                row.size,
+                accepted_at_ms,
+                packed.checksum,
+                packed.data,
+                row.stamped,
+                last,
+            ),
+        )
+        self._count(row.chunk.project, size=len(ids) - 1)  # the commas between them
+
     # Space.
+
+    @property
+    def has_backlog(self) -> bool:
+        """Whether anything waits, in any project."""
+        return any(one.backlog_events for one in self.totals.values())
 
     @property
     def dead_letter_bytes(self) -> int:

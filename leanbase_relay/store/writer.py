@@ -21,6 +21,7 @@ from leanbase_relay.errors import Stopping, StoreError, StoreFull, StoreUnavaila
 from leanbase_relay.store import schema, stamps
 from leanbase_relay.store.chunk import MAX_CHUNK_BYTES
 from leanbase_relay.store.deposit import Deposit
+from leanbase_relay.store.merging import OLD_SECONDS, Claims, Merging
 from leanbase_relay.store.row import Row, merged, row_of
 from leanbase_relay.store.size import Space
 from leanbase_relay.store.store import Store
@@ -35,6 +36,7 @@ _KEEP_FREE_BYTES = 4 << 20  # not worth giving back: the next events will fill i
 _KEEP_LOG_BYTES = 1 << 20
 _VACUUM_PAGES = 512  # 2 MiB a step: a few milliseconds in which nothing is committed
 _TIDY_SOON_SECONDS = 1.0
+_MERGE_NEXT_SECONDS = 0.01
 _TIDY_NEXT_SECONDS = 0.25
 _TIDY_AFTER_TROUBLE_SECONDS = 60.0
 
@@ -144,6 +146,14 @@ class Writer:
         self._waiting_bytes = 0
         self._ended = False
         self._broken = False
+        self.claims = Claims()
+        self._merging = Merging(
+            store,
+            clock,
+            self.claims,
+            max_events=limits.max_chunk_events,
+            max_bytes=limits.max_chunk_bytes,
+        )
         self._space = store.measure()
         self._letter_bytes = store.dead_letter_bytes
         self._tidy_at: float | None = clock.monotonic() + _TIDY_SOON_SECONDS
@@ -408,21 +418,28 @@ class Writer:
         return max(self._tidy_at - self._clock.monotonic(), 0)
 
     def _tidy_if_due(self) -> None:
-        """Give free pages and log back, in steps that nobody notices."""
+        """Merge small rows, give free pages and log back, in steps nobody notices."""
         now = self._clock.monotonic()
         if self._tidy_at is None or now < self._tidy_at or self._broken:
             return
         self._tidy_at = None
         try:
+            if self._merging.step():
+                took = self._clock.monotonic() - now
+                # Two thirds of the time are left to whoever wants to read the disk.
+                self._tidy_at = now + took + max(2 * took, _MERGE_NEXT_SECONDS)
+                return
             self._space = self._store.measure()
             if self._space.free > _KEEP_FREE_BYTES:
                 self._store.give_back(pages=_VACUUM_PAGES)
                 self._tidy_at = now + _TIDY_NEXT_SECONDS
             elif self._space.log > _KEEP_LOG_BYTES:
                 self._store.truncate_log()
-        except sqlite3.Error as error:
+        except (sqlite3.Error, StoreUnavailable) as error:
             log.warning("store_not_tidied error=%s", error)
             self._tidy_at = now + _TIDY_AFTER_TROUBLE_SECONDS
+        if self._tidy_at is None and self._store.has_backlog:
+            self._tidy_at = now + OLD_SECONDS  # what is young now may be merged then
 
     # Book-keeping.
 

@@ -11,6 +11,7 @@ CEILING_LINES = 400
 # A file may be longer where cutting it would hide what belongs together.
 LONGER = {
     "intake/line.py": "one event's rules, each of them small, in the order of judging",
+    "store/store.py": "every statement that changes the database",
     "store/writer.py": "the one thread that writes: group, commit, room, trouble",
 }
 VAGUE = {"util", "utils", "helper", "helpers", "common", "misc", "manager", "base"}

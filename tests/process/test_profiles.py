@@ -43,9 +43,10 @@ def test_who_was_identified_is_known_after_a_kill(short_dir: Path) -> None:
 
         eventually(lambda: len({event["uuid"] for event in sink.events}) == 4)
         profiles = relay.status()["projects"]["default"]["profiles"]
-    assert {
-        mark: marks(sink).count(mark) for mark in (None, False)
-    } == {None: 2, False: 2}
+    assert {mark: marks(sink).count(mark) for mark in (None, False)} == {
+        None: 2,
+        False: 2,
+    }
     assert marks(sink)[-2:] == [None, False]
     assert profiles == {"anonymous": 2, "identified": 2}
 
