@@ -1,7 +1,6 @@
 """`stored` is written after `fdatasync` returned, for every event: seen by strace."""
 
 import re
-import shutil
 import signal
 import subprocess
 from pathlib import Path
@@ -10,6 +9,7 @@ import pytest
 
 from tests.support.intake import Client, event
 from tests.support.process import RelayProcess
+from tests.support.tracing import can_trace
 from tests.support.waiting import eventually
 
 EVENTS = 20
@@ -17,13 +17,6 @@ EVENTS = 20
 _SYNC = re.compile(r"\bfdatasync\((?P<file>\d+)<(?P<name>[^>]*)>")
 _RESUMED = re.compile(r"<\.\.\. fdatasync resumed>")
 _STORED = re.compile(r'(sendto|write|sendmsg|writev)\(\d+<.*"\{\\"stored\\":(?P<n>\d+)')
-
-
-def can_trace() -> bool:
-    if shutil.which("strace") is None:
-        return False
-    tried = subprocess.run(["strace", "-o", "/dev/null", "true"], check=False)
-    return tried.returncode == 0
 
 
 @pytest.mark.process
