@@ -13,6 +13,7 @@ from pathlib import Path
 from leanbase_relay.client import Client, Outcome
 
 THREADS = 2
+MOST_SECONDS = 60.0
 
 
 def say(outcome: Outcome) -> None:
@@ -23,7 +24,8 @@ def say(outcome: Outcome) -> None:
 
 def produce(client: Client, enough: Path) -> None:
     number = 0
-    while not enough.exists():
+    ends = time.monotonic() + MOST_SECONDS  # even if who started us died
+    while not enough.exists() and time.monotonic() < ends:
         outcome = client.capture(f"user-{os.getpid()}", "order placed", {"n": number})
         say(outcome)
         number += 1
