@@ -18,6 +18,7 @@ from leanbase_relay.intake.spool import Spool
 from leanbase_relay.store.deposit import FileProgress
 from leanbase_relay.store.known import Known
 from leanbase_relay.store.reader import Reader
+from leanbase_relay.store.reserve import Reserve
 from leanbase_relay.store.store import Store
 from leanbase_relay.store.totals import Totals
 from leanbase_relay.store.writer import Limits, Writer
@@ -41,7 +42,13 @@ class Parts:
             dead_letter_bytes=config.dead_letters.max_bytes,
             max_chunk_events=config.batch.max_events,
         )
-        return Writer(store, self.clock, limits=limits, on_committed=on_committed)
+        return Writer(
+            store,
+            self.clock,
+            limits=limits,
+            reserve=Reserve(store.path, min(limits.for_log, limits.max_bytes // 4)),
+            on_committed=on_committed,
+        )
 
     def lane(self, project: ProjectConfig, reader: Reader, writer: Writer) -> Lane:
         """The lane of a project, with a reader of its own."""

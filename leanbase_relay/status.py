@@ -232,8 +232,8 @@ def _store_problems(store: StoreView) -> list[str]:
     if store.trouble:
         problems.append(
             f"The store cannot be written: {store.trouble}. New events are refused, "
-            "spool files wait. Look at the disk of "
-            f"{store.path}; the relay tries again by itself."
+            "spool files wait; what is stored is still delivered. Make room on the "
+            f"disk of {store.path}, or look at its health; the relay goes on by itself."
         )
     if store.full:
         problems.append(

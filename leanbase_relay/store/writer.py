@@ -22,6 +22,7 @@ from leanbase_relay.store import schema, stamps
 from leanbase_relay.store.chunk import MAX_CHUNK_BYTES
 from leanbase_relay.store.deposit import Deposit
 from leanbase_relay.store.merging import OLD_SECONDS, Claims, Merging
+from leanbase_relay.store.reserve import Reserve
 from leanbase_relay.store.row import Row, merged, row_of
 from leanbase_relay.store.size import Space
 from leanbase_relay.store.store import Store
@@ -37,6 +38,8 @@ _KEEP_LOG_BYTES = 1 << 20
 _VACUUM_PAGES = 512  # 2 MiB a step: a few milliseconds in which nothing is committed
 _TIDY_SOON_SECONDS = 1.0
 _MERGE_NEXT_SECONDS = 0.01
+
+_DISK_FULL = "the disk is full"
 _TIDY_NEXT_SECONDS = 0.25
 _TIDY_AFTER_TROUBLE_SECONDS = 60.0
 
@@ -124,6 +127,7 @@ class Writer:
 
     Args:
         store: opened; the writer's alone from now on.
+        reserve: what is given up for those that leave, when the disk is full.
         on_committed: told the new totals after each commit, in the writer's thread,
             when the receipts of the group are settled.
     """
@@ -134,6 +138,7 @@ class Writer:
         clock: Clock,
         *,
         limits: Limits,
+        reserve: Reserve | None = None,
         on_committed: Callable[[Mapping[str, Totals]], None] = lambda _: None,
     ) -> None:
         self._store = store
@@ -146,6 +151,9 @@ class Writer:
         self._waiting_bytes = 0
         self._ended = False
         self._broken = False
+        self._reserve = reserve or Reserve(store.path, 0)
+        self._reserve.take()
+        self._disk_full = False
         self.claims = Claims()
         self._merging = Merging(
             store,
@@ -242,6 +250,8 @@ class Writer:
         return group
 
     def _commit(self, group: list[_Work]) -> None:
+        if self._disk_full:
+            group = self._without_deposits(group)
         packed = self._pack(group)
         wanted = sum(row.room for row in packed)
         short, refused = self._judge_room(wanted)
@@ -383,6 +393,17 @@ class Writer:
         except sqlite3.Error as error:
             self._fell(error)
 
+    def _without_deposits(self, group: list[_Work]) -> list[_Work]:
+        """While the disk is full only what leaves is written."""
+        error = StoreUnavailable(f"store unavailable: {_DISK_FULL}")
+        kept = []
+        for work in group:
+            if isinstance(work.asked, Deposit):
+                self._settle(work, error)
+            else:
+                kept.append(work)
+        return kept
+
     def _without_events(self, group: list[_Work], error: StoreFull) -> list[_Work]:
         """Settle the deposits that bring events; the others go on."""
         kept = []
@@ -403,12 +424,25 @@ class Writer:
             log.error("store_unavailable error=%s", error)
         self.trouble = str(error)
         self._broken = True
+        if _is_for_want_of_room(error) and self._reserve.give_up():
+            self._disk_full = True
+            self.trouble = _DISK_FULL
+            self._tidy_at = self._clock.monotonic() + _TIDY_SOON_SECONDS
         return StoreUnavailable(f"store unavailable: {error}")
 
     def _recovered(self) -> None:
-        if self.trouble is not None:
+        """A transaction went well; on a full disk that is thanks to the reserve."""
+        if self.trouble is not None and not self._disk_full:
             log.info("store_recovered")
             self.trouble = None
+        elif self._disk_full and self._store.log_bytes() > _KEEP_LOG_BYTES:
+            self._fold_log()
+
+    def _look_for_room(self) -> None:
+        """Take events again once the reserve finds its room, and some more."""
+        if self._disk_full and self._reserve.take():
+            self._disk_full = False
+            self._recovered()
 
     # Tidying.
 
@@ -420,11 +454,14 @@ class Writer:
     def _tidy_if_due(self) -> None:
         """Merge small rows, give free pages and log back, in steps nobody notices."""
         now = self._clock.monotonic()
-        if self._tidy_at is None or now < self._tidy_at or self._broken:
+        if self._tidy_at is None or now < self._tidy_at:
             return
-        self._tidy_at = None
+        self._look_for_room()
+        if self._broken:
+            return
+        self._tidy_at = now + _TIDY_SOON_SECONDS if self._disk_full else None
         try:
-            if self._merging.step():
+            if not self._disk_full and self._merging.step():
                 took = self._clock.monotonic() - now
                 # Two thirds of the time are left to whoever wants to read the disk.
                 self._tidy_at = now + took + max(2 * took, _MERGE_NEXT_SECONDS)
@@ -479,3 +516,8 @@ class Writer:
                 self._settle(work, Stopping("the relay is stopping"))
                 for tell in self._after_group:
                     tell()
+
+
+def _is_for_want_of_room(error: Exception) -> bool:
+    """Whether a disk said that it is full; SQLite's word for it is SQLITE_FULL."""
+    return "full" in str(error)

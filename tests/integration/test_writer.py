@@ -8,6 +8,7 @@ import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from leanbase_relay.store.chunk import Chunk
 from leanbase_relay.store.deposit import DeadLetter, Deposit, FileId, FileProgress
 from leanbase_relay.store.merging import OLD_SECONDS
 from leanbase_relay.store.reader import Reader
+from leanbase_relay.store.reserve import Reserve
 from leanbase_relay.store.store import Store
 from leanbase_relay.store.totals import Position, Totals
 from leanbase_relay.store.writer import MAX_GROUP_BYTES, Limits, Receipt, Writer
@@ -56,6 +58,10 @@ def idle(writer: Writer) -> None:
     receipt = writer.apply(lambda _: None)
     writer.step()
     receipt.wait()
+
+
+def is_held(reserve: Reserve) -> bool:
+    return reserve.held
 
 
 def trouble(writer: Writer) -> str | None:
@@ -370,6 +376,64 @@ def test_a_full_disk_refuses_and_recovers_when_there_is_room_again(
             assert reader.totals()["default"].accepted == stored + 1
     finally:
         os.system(f"umount -l {tmp_path}")  # noqa: S605 - our own
+
+
+def test_what_leaves_is_written_down_from_a_reserve_when_the_disk_is_full(
+    tmp_path: Path, clock: FakeClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Steps: fill the disk; acknowledge all the same; make room; take events again."""
+    caplog.set_level(logging.INFO)
+    if not mounted(tmp_path, "48m"):
+        pytest.skip("NOT TESTED: a really full disk; needs root to mount one")
+    try:
+        ballast = tmp_path / "ballast"
+        ballast.write_bytes(b"\0" * 20 * MIB)
+        store = Store.open(tmp_path / "relay.db")
+        reserve = Reserve(store.path, 8 * MIB)
+        writer = Writer(store, clock, limits=ROOMY, reserve=reserve)
+        with closing(store), closing(Reader(store.path)) as reader:
+            assert is_held(reserve)
+            receipts = fill(writer, lambda n: deposit(noise(MIB, n)), 40)
+            stored = sum(receipt.error is None for receipt in receipts)
+            assert trouble(writer) == "the disk is full"
+            assert not is_held(reserve)
+            refused = writer.submit(Deposit(refused=(letter(b"{"),)))
+            for chunk_id in range(1, stored):
+                upto = Position(chunk_id + 1, 0)
+                ack = writer.apply(partial(Store.ack, project="default", upto=upto))
+                writer.step()
+                ack.wait()
+            with pytest.raises(StoreUnavailable, match="the disk is full"):
+                refused.wait()
+            assert reader.totals()["default"].delivered == stored - 1
+            assert trouble(writer) == "the disk is full"
+
+            ballast.unlink()
+            tidied(writer, clock)
+            assert is_held(reserve)
+            assert trouble(writer) is None
+            again = writer.submit(deposit(noise(MIB)))
+            writer.step()
+            again.wait()
+        said = [record.getMessage().split()[0] for record in caplog.records]
+        assert said == ["store_unavailable", "reserve_given_up", "store_recovered"]
+    finally:
+        os.system(f"umount -l {tmp_path}")  # noqa: S605 - our own
+
+
+def test_a_reserve_is_made_once_and_found_again(tmp_path: Path) -> None:
+    reserve = Reserve(tmp_path / "relay.db", MIB)
+    assert reserve.take()
+    look = (tmp_path / "relay.db.reserve").stat()
+    assert (look.st_size, look.st_blocks * 512 >= MIB) == (MIB, True)
+    assert look.st_mode & 0o007 == 0
+
+    again = Reserve(tmp_path / "relay.db", MIB)
+    assert again.take()
+    assert (tmp_path / "relay.db.reserve").stat().st_ino == look.st_ino
+    assert again.give_up()
+    assert not (tmp_path / "relay.db.reserve").exists()
+    assert not again.give_up()
 
 
 # Room.
