@@ -34,7 +34,7 @@ EVENT = b'{"event":"seen","distinct_id":"u1"}\n'
 
 
 def check_shape(look: dict[str, Any]) -> None:
-    """Exactly the members of the contract."""
+    """Exactly the members that docs/protocol.md names."""
     assert set(look) == {
         *("version", "running", "pid", "uptime_seconds", "state", "backlog", "totals"),
         *("store", "spool", "projects", "problems"),
@@ -44,7 +44,8 @@ def check_shape(look: dict[str, Any]) -> None:
     assert set(look["store"]) == {"path", "bytes", "max_bytes", "disk_free_bytes"}
     assert set(look["spool"]) == {"path", "waiting_files", "ignored_files"}
     for project in look["projects"].values():
-        assert set(project) == {"state", "backlog", "totals", "upstream"}
+        assert set(project) == {"state", "backlog", "totals", "upstream", "profiles"}
+        assert set(project["profiles"]) == {"anonymous", "identified"}
         assert set(project["backlog"]) == BACKLOG
         assert set(project["totals"]) == TOTALS
         assert set(project["upstream"]) == UPSTREAM
