@@ -9,11 +9,15 @@ Found = TypeVar("Found")
 LOOK_SECONDS = 0.02
 
 
-def eventually(predicate: Callable[[], Found], within: float = 5) -> Found:
+def eventually(
+    predicate: Callable[[], Found], within: float = 5, *, fails: bool = True
+) -> Found:
     """What the predicate gives once that is true; fails if it does not become so."""
     deadline = time.monotonic() + within
     while not (found := predicate()):
-        assert time.monotonic() < deadline, f"did not come true within {within} s"
+        if time.monotonic() > deadline:
+            assert not fails, f"did not come true within {within} s"
+            break
         time.sleep(LOOK_SECONDS)
     return found
 
