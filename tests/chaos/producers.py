@@ -1,4 +1,4 @@
-"""Producers: one for each door, that send as long as they may and note what they hear."""
+"""Producers: one for each door; they send while they may, and note what they hear."""
 
 import json
 import random
