@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from leanbase_relay.store import schema
+from leanbase_relay.store import letters, schema
 from leanbase_relay.store.chunk import Packed
 from leanbase_relay.store.deposit import FileId, FileProgress
 from leanbase_relay.store.size import file_bytes, log_path
@@ -99,6 +99,10 @@ class Reader:
         """When the first event from a position on was accepted; None if none is."""
         row = self._conn.execute(_OLDEST_FROM, (project, start.chunk)).fetchone()
         return row[0] if row else None
+
+    def lately_refused_ms(self) -> dict[str, int]:
+        """When the upstream last refused an event of a project for good; roughly."""
+        return letters.lately_refused(self._conn)
 
     def spool_progress(self) -> Iterable[FileProgress]:
         """How far the known spool files are taken."""

@@ -15,12 +15,15 @@ class Row:
         chunk: what it is; its bytes are in `packed`.
         size: its event bytes, before compression.
         stamped: whose clock its stamps are by; see `stamps`.
+        accepted_at_ms: when that was, for what comes back from the dead letters; None
+            is a new acceptance.
     """
 
     chunk: Chunk
     packed: Packed
     size: int
     stamped: str | None = None
+    accepted_at_ms: int | None = None
 
     @property
     def room(self) -> int:
@@ -48,9 +51,12 @@ def merged(chunks: Iterable[Chunk], *, max_events: int, max_bytes: int) -> list[
     return [joined(run.chunks) for run in runs]
 
 
-def row_of(chunk: Chunk, *, stamped: str | None) -> Row:
+def row_of(
+    chunk: Chunk, *, stamped: str | None, accepted_at_ms: int | None = None
+) -> Row:
     """The row of a chunk."""
-    return Row(chunk, pack(chunk.event_bytes), len(chunk.event_bytes), stamped)
+    size = len(chunk.event_bytes)
+    return Row(chunk, pack(chunk.event_bytes), size, stamped, accepted_at_ms)
 
 
 class _Run:

@@ -45,6 +45,8 @@ DOORS = {
         "intake.event",
         "intake.line",
         "store.chunk",
+        "store.letters",
+        "store.schema",
         "store.stamps",
         "forward.batch",
         "forward.letter",
