@@ -26,7 +26,14 @@ from leanbase_relay.clock import Clock, SystemClock
 from leanbase_relay.config import Config
 from leanbase_relay.control import Control
 from leanbase_relay.errors import ConfigError
-from leanbase_relay.status import ProjectView, SpoolView, StoreView, View, status
+from leanbase_relay.status import (
+    ProjectView,
+    SpoolView,
+    StoreView,
+    View,
+    screen_status,
+    seconds,
+)
 from leanbase_relay.store import lock
 from leanbase_relay.store.reader import Reader
 from leanbase_relay.store.store import Store
@@ -244,14 +251,15 @@ class Daemon:
 
     def _answer_status(self, _: dict[str, Any]) -> dict[str, Any]:
         config, now = self._config, self._clock.monotonic()
+        refused_ms = self._reader.lately_refused_ms()
         projects = {}
         for name, lane in self._lanes.items():
             look = lane.status()
-            oldest = self._reader.oldest_accepted_at_ms(name)
             projects[name] = ProjectView(
                 url=lane.upstream.url,
                 totals=self._writer.totals.get(name, Totals()),
-                oldest_at=None if oldest is None else oldest / 1000,
+                oldest_at=seconds(self._reader.oldest_accepted_at_ms(name)),
+                refused_at=seconds(refused_ms.get(name)),
                 lane=look,
                 next_attempt_in_seconds=None
                 if look.next_attempt_at is None
@@ -273,7 +281,7 @@ class Daemon:
             uptime_seconds=now - self._started_at,
             problems=problems,
         )
-        return status(view)
+        return screen_status(view)
 
     def _spool_view(self) -> SpoolView:
         if self._spool is None:
