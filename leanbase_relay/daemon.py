@@ -24,7 +24,7 @@ from leanbase_relay import config as configuration
 from leanbase_relay.assembly import Parts
 from leanbase_relay.clock import Clock, SystemClock
 from leanbase_relay.config import Config
-from leanbase_relay.control import Control
+from leanbase_relay.control import Aside, Command, Control
 from leanbase_relay.errors import ConfigError
 from leanbase_relay.status import (
     ProjectView,
@@ -38,6 +38,7 @@ from leanbase_relay.store import lock
 from leanbase_relay.store.reader import Reader
 from leanbase_relay.store.store import Store
 from leanbase_relay.store.totals import Totals
+from leanbase_relay.wishes import Wishes
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +47,8 @@ INTAKE_SECONDS = 2.0
 DELIVERY_SECONDS = 3.0
 ABORT_SECONDS = 1.0
 SPOOL_SECONDS = 1.0
-WRITER_SECONDS = 2.5
+WRITER_SECONDS = 2.25
+CONTROL_SECONDS = 0.25
 
 _SIGNALS = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1}
 # A broken lease (see intake.lease) is told by SIGIO, whose default is to end us.
@@ -129,7 +131,7 @@ class Daemon:
         }
         self._spool = parts.spool(self._writer, self._reader.spool_progress())
         self._intake = parts.socket_intake(self._writer)
-        self._control = Control({"status": self._answer_status, "flush": self._flush})
+        self._control = Control(self._commands(parts))
         intake_socket = listener.listen(
             config.socket.path, mode=config.socket.mode, group=config.socket.group
         )
@@ -238,7 +240,8 @@ class Daemon:
             self._spool_thread.join(SPOOL_SECONDS)
         self._writer.finish()
         self._writer_thread.join(WRITER_SECONDS)
-        self._loop.call_soon_threadsafe(self._control.stop)
+        with contextlib.suppress(TimeoutError, RuntimeError):
+            self._in_loop(self._control.stop(CONTROL_SECONDS / 2), CONTROL_SECONDS)
         self._loop.call_soon_threadsafe(self._loop.stop)
 
     def _close_store(self, store: Store) -> None:
@@ -248,6 +251,20 @@ class Daemon:
             store.close()
 
     # Commands.
+
+    def _commands(self, parts: Parts) -> dict[str, Command]:
+        aside = Aside()
+        wishes = Wishes(
+            self._config.store.path,
+            apply=lambda change: self._writer.apply(change).wait(),
+            judge=parts.judge,
+            projects=frozenset(self._config.projects),
+            clock=self._clock,
+            max_chunk_events=self._config.batch.max_events,
+        )
+        return {"status": self._answer_status, "flush": self._flush} | {
+            name: aside(wish) for name, wish in wishes.by_name().items()
+        }
 
     def _answer_status(self, _: dict[str, Any]) -> dict[str, Any]:
         config, now = self._config, self._clock.monotonic()
