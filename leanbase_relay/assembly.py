@@ -5,6 +5,7 @@ gives them their life.
 """
 
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 from leanbase_relay.clock import Clock
@@ -99,10 +100,13 @@ class Parts:
             profiles=Profiles(config.events.person_profiles, known),
         )
 
-    @property
-    def needs_known_ids(self) -> bool:
-        """Whether intake asks which ids are known."""
-        return self.config.events.person_profiles == "identified_only"
+    def known(self, house: ExitStack) -> Known | None:
+        """The ids of persons, where intake asks for them; closed with the house."""
+        if self.config.events.person_profiles != "identified_only":
+            return None
+        known = Known(self.config.store.path)
+        house.callback(known.close)
+        return known
 
     def socket_intake(self, writer: Writer, known: Known | None) -> SocketIntake:
         """Intake by the JSON Lines socket."""

@@ -24,14 +24,22 @@ from leanbase_relay import config as configuration
 from leanbase_relay.assembly import Parts
 from leanbase_relay.clock import Clock, SystemClock
 from leanbase_relay.config import Config
-from leanbase_relay.control import Control
+from leanbase_relay.control import Aside, Command, Control
 from leanbase_relay.errors import ConfigError
-from leanbase_relay.status import ProjectView, SpoolView, StoreView, View, status
+from leanbase_relay.intake.event import Judge
+from leanbase_relay.status import (
+    ProjectView,
+    SpoolView,
+    StoreView,
+    View,
+    screen_status,
+    seconds,
+)
 from leanbase_relay.store import lock
-from leanbase_relay.store.known import Known
 from leanbase_relay.store.reader import Reader
 from leanbase_relay.store.store import Store
 from leanbase_relay.store.totals import Totals
+from leanbase_relay.wishes import Wishes
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +48,8 @@ INTAKE_SECONDS = 2.0
 DELIVERY_SECONDS = 3.0
 ABORT_SECONDS = 1.0
 SPOOL_SECONDS = 1.0
-WRITER_SECONDS = 2.5
+WRITER_SECONDS = 2.25
+CONTROL_SECONDS = 0.25
 
 _SIGNALS = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1}
 # A broken lease (see intake.lease) is told by SIGIO, whose default is to end us.
@@ -121,11 +130,11 @@ class Daemon:
             name: parts.lane(project, self._open_reader(house), self._writer)
             for name, project in config.projects.items()
         }
-        known = self._open_known(house) if parts.needs_known_ids else None
+        known = parts.known(house)
         progress = self._reader.spool_progress()
         self._spool = parts.spool(self._writer, known, progress)
         self._intake = parts.socket_intake(self._writer, known)
-        self._control = Control({"status": self._answer_status, "flush": self._flush})
+        self._control = Control(self._commands(lambda: parts.judge(known)))
         intake_socket = listener.listen(
             config.socket.path, mode=config.socket.mode, group=config.socket.group
         )
@@ -151,11 +160,6 @@ class Daemon:
         reader = Reader(self._config.store.path)
         house.callback(reader.close)
         return reader
-
-    def _open_known(self, house: ExitStack) -> Known:
-        known = Known(self._config.store.path)
-        house.callback(known.close)
-        return known
 
     # Threads.
 
@@ -239,7 +243,8 @@ class Daemon:
             self._spool_thread.join(SPOOL_SECONDS)
         self._writer.finish()
         self._writer_thread.join(WRITER_SECONDS)
-        self._loop.call_soon_threadsafe(self._control.stop)
+        with contextlib.suppress(TimeoutError, RuntimeError):
+            self._in_loop(self._control.stop(CONTROL_SECONDS / 2), CONTROL_SECONDS)
         self._loop.call_soon_threadsafe(self._loop.stop)
 
     def _close_store(self, store: Store) -> None:
@@ -250,16 +255,31 @@ class Daemon:
 
     # Commands.
 
+    def _commands(self, judge: Callable[[], Judge]) -> dict[str, Command]:
+        aside = Aside()
+        wishes = Wishes(
+            self._config.store.path,
+            apply=lambda change: self._writer.apply(change).wait(),
+            judge=judge,
+            projects=frozenset(self._config.projects),
+            clock=self._clock,
+            max_chunk_events=self._config.batch.max_events,
+        )
+        return {"status": self._answer_status, "flush": self._flush} | {
+            name: aside(wish) for name, wish in wishes.by_name().items()
+        }
+
     def _answer_status(self, _: dict[str, Any]) -> dict[str, Any]:
         config, now = self._config, self._clock.monotonic()
+        refused_ms = self._reader.lately_refused_ms()
         projects = {}
         for name, lane in self._lanes.items():
             look = lane.status()
-            oldest = self._reader.oldest_accepted_at_ms(name)
             projects[name] = ProjectView(
                 url=lane.upstream.url,
                 totals=self._writer.totals.get(name, Totals()),
-                oldest_at=None if oldest is None else oldest / 1000,
+                oldest_at=seconds(self._reader.oldest_accepted_at_ms(name)),
+                refused_at=seconds(refused_ms.get(name)),
                 lane=look,
                 next_attempt_in_seconds=None
                 if look.next_attempt_at is None
@@ -281,7 +301,7 @@ class Daemon:
             uptime_seconds=now - self._started_at,
             problems=problems,
         )
-        return status(view)
+        return screen_status(view)
 
     def _spool_view(self) -> SpoolView:
         if self._spool is None:

@@ -33,6 +33,8 @@ MOST_SKEW_SECONDS = 150.0
 """A difference from the upstream's clock that its newest servers do not correct."""
 
 _TOTALS = ("accepted", "delivered", "dead", "dropped", "refused")
+_FOR_SCREEN = "dead_letters"
+_LATELY_SECONDS = 24 * 3600
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,12 +64,14 @@ class ProjectView:
 
     Attributes:
         oldest_at: wall clock, when the first event of its backlog was accepted.
+        refused_at: wall clock, when the upstream last refused an event for good.
         next_attempt_in_seconds: None while none is planned.
     """
 
     url: str
     totals: Totals = field(default_factory=Totals)
     oldest_at: float | None = None
+    refused_at: float | None = None
     lane: "LaneStatus | None" = None
     next_attempt_in_seconds: float | None = None
 
@@ -136,6 +140,21 @@ def status(view: View) -> dict[str, Any]:
     }
 
 
+def screen_status(view: View) -> dict[str, Any]:
+    """The status, and what beside it only the screen shows: the dead letters."""
+    totals = [project.totals for project in view.projects.values()]
+    letters = {
+        "kept": sum(one.dead_letters for one in totals),
+        "given_up": sum(one.dead_letters_given_up for one in totals),
+    }
+    return status(view) | {_FOR_SCREEN: letters}
+
+
+def json_status(look: Mapping[str, Any]) -> dict[str, Any]:
+    """What `status --json` prints: the members that the contract names."""
+    return {name: value for name, value in look.items() if name != _FOR_SCREEN}
+
+
 def exit_code(state: str) -> int:
     """What `leanbase-relay status` exits with."""
     if state == "stopped":
@@ -146,15 +165,22 @@ def exit_code(state: str) -> int:
 def stored_totals(reader: "Reader", names: Sequence[str]) -> dict[str, ProjectView]:
     """What the store's file alone says of each project, the unconfigured ones too."""
     totals = reader.totals()
+    refused_ms = reader.lately_refused_ms()
     views = {}
     for name in dict.fromkeys((*names, *totals)):
         oldest = reader.oldest_accepted_at_ms(name)
         views[name] = ProjectView(
             url="",
             totals=totals.get(name, Totals()),
-            oldest_at=None if oldest is None else oldest / 1000,
+            oldest_at=seconds(oldest),
+            refused_at=seconds(refused_ms.get(name)),
         )
     return views
+
+
+def seconds(ms: int | None) -> float | None:
+    """A stamp of the store's as the wall clock has it."""
+    return None if ms is None else ms / 1000
 
 
 def _project(view: ProjectView, now: float) -> dict[str, Any]:
@@ -196,6 +222,7 @@ def _problems(view: View) -> list[str]:
             for sentence in _project_problems(name, project)
         ),
         *_clock_problems(view.projects.values()),
+        *_letter_problems(view),
         *view.spool.problems,
         *view.problems,
     ]
@@ -260,6 +287,31 @@ def _project_problems(name: str, project: ProjectView) -> list[str]:
             f"lost; the next attempt is {when}, or at once with `leanbase-relay flush`."
         )
     return [sentence]
+
+
+def _letter_problems(view: View) -> list[str]:
+    """Of dead letters, as long as there are any: then something can be done."""
+    kept = {name: one for name, one in view.projects.items() if one.totals.dead_letters}
+    refused = [
+        name
+        for name, one in kept.items()
+        if one.refused_at is not None and view.now - one.refused_at < _LATELY_SECONDS
+    ]
+    given_up = sum(one.totals.dead_letters_given_up for one in kept.values())
+    problems = []
+    if refused:
+        problems.append(
+            "The upstream refused events in the last day, of project "
+            f"{', '.join(refused)}. They are kept: `leanbase-relay dead-letters list` "
+            "shows them and why."
+        )
+    if given_up:
+        problems.append(
+            f"{given_up:,} dead letters were given up for want of room, the oldest "
+            "ones. Look at those that are left (`leanbase-relay dead-letters list`); "
+            "requeue, export or purge them, or raise dead_letters.max_bytes."
+        )
+    return problems
 
 
 def _stamp(wall: float | None) -> str | None:

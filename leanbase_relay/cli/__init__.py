@@ -25,6 +25,8 @@ COMMANDS = {
     "group": "capture",
     "pageview": "capture",
     "flush": "flush",
+    "dead-letters": "dead_letters",
+    "purge": "purge",
     "check-config": "check_config",
     "sink": "sink",
     "demo": "demo",

@@ -3,6 +3,8 @@
 import grp
 import os
 import pwd
+import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,6 +16,8 @@ from leanbase_relay.config import Config, SocketConfig, load
 from leanbase_relay.errors import ConfigError, RelayError
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
+
+_AGE_SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 
 
 def config_option(command: Decorated) -> Decorated:
@@ -57,26 +61,62 @@ def socket_path(socket: Path | None, config_path: Path | None) -> Path:
         return SocketConfig().path
 
 
-def ask(config: Config, command: str) -> Any:
+def age_seconds(text: str) -> float:
+    """The type of an option that takes an age: ``30m``, ``12h``, ``7d``."""
+    match = re.fullmatch(r"([0-9]{1,9})([smhdw])", text)
+    if match is None:
+        raise click.BadParameter(f"{text!r} is not an age; write 30m, 12h or 7d")
+    return float(int(match[1]) * _AGE_SECONDS[match[2]])
+
+
+def confirm(question: str, what: str, *, yes: bool) -> None:
+    """Say what would go, and ask whether it may.
+
+    Args:
+        question: to be answered with y or n.
+        what: would go, and what that means; one or more sentences.
+        yes: the answer was given on the command line; what goes is said all the same.
+
+    Raises:
+        UsageError: there is nobody to ask.
+        Abort: the answer is no.
+    """
+    click.echo(what, err=True)
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise click.UsageError(
+            "there is no terminal to ask on; write --yes if that is what you want"
+        )
+    click.confirm(question, abort=True, err=True)
+
+
+def ask(
+    config: Config, command: str, *, timeout_seconds: float = 1.0, **members: Any
+) -> Any:
     """Ask the daemon of this configuration, and say clearly why it cannot be asked.
 
     Raises:
         NotRunning: nobody listens.
-        RelayError: no permission, or no answer within a second.
+        RelayError: no permission, no answer in time, or the daemon's own complaint.
     """
     path = config.control.path
     try:
-        return control.ask(path, command)
+        answer = control.ask(path, command, timeout_seconds=timeout_seconds, **members)
     except TimeoutError:
-        raise no_answer(path) from None
+        raise no_answer(path, timeout_seconds) from None
     except PermissionError:
         raise no_permission(path) from None
+    if "error" in answer:
+        raise RelayError(f"the relay on {path}: {answer['error']}")
+    return answer
 
 
-def no_answer(path: Path) -> RelayError:
+def no_answer(path: Path, seconds: float = 1.0) -> RelayError:
     """What is known of a relay that hangs."""
+    within = "a second" if seconds == 1.0 else f"{seconds:.0f} seconds"
     return RelayError(
-        f"the relay on {path} does not answer within a second; `sudo leanbase-relay "
+        f"the relay on {path} does not answer within {within}; `sudo leanbase-relay "
         "status` and its log say more"
     )
 

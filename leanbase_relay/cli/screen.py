@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from leanbase_relay.cli.words import age, count, plain, size
+from leanbase_relay.cli.words import age, count, cut, plain, size
 from leanbase_relay.status import STATES
 
 COLUMNS = 80
@@ -40,7 +40,7 @@ def screen(look: dict[str, Any], now: float, columns: int = COLUMNS) -> str:
     """What `status` prints.
 
     Args:
-        look: the value of `status --json`.
+        look: `status.screen_status`; an older daemon may not tell of dead letters.
         now: wall clock.
         columns: the terminal's; more than 80 are not used.
     """
@@ -79,6 +79,9 @@ def _facts(look: dict[str, Any], *, live: bool) -> str:
         lines.insert(2, ("persons", profiles))
     if totals["refused"]:
         lines.insert(2, ("refused", f"{totals['refused']:,} at intake"))
+    letters = look.get("dead_letters", {})
+    if letters.get("kept") or letters.get("given_up"):
+        lines.insert(-3, ("dead", _letters(letters)))
     if spool["path"] is not None:
         lines.append(("", plain(spool["path"])))
     return "\n".join(f"{name:{_LABEL}}{text}" for name, text in lines)
@@ -110,6 +113,13 @@ def _profiles(projects: Iterable[dict[str, Any]]) -> str:
         sum(one[kind] for one in profiles) for kind in ("anonymous", "identified")
     )
     return f"{anonymous:,} anonymous, {identified:,} identified" if anonymous else ""
+
+
+def _letters(letters: dict[str, int]) -> str:
+    text = f"{count(letters['kept'], 'letter')} kept"
+    if letters["given_up"]:
+        text += f", {letters['given_up']:,} given up"
+    return f"{text}: leanbase-relay dead-letters list"
 
 
 def _store(store: dict[str, Any]) -> str:
@@ -165,7 +175,7 @@ def _row(
 
 def _aligned(row: Sequence[str], widths: Sequence[int]) -> str:
     cells = [
-        cell.rjust(width) if place in _TO_THE_RIGHT else _cut(cell, width).ljust(width)
+        cell.rjust(width) if place in _TO_THE_RIGHT else cut(cell, width).ljust(width)
         for place, (cell, width) in enumerate(zip(row, widths, strict=True))
     ]
     return "  ".join(cells).rstrip()
@@ -200,7 +210,3 @@ def _next(seconds: float | None) -> str:
 
 def _words(state: str) -> str:
     return state.replace("_", " ")
-
-
-def _cut(text: str, width: int) -> str:
-    return text if len(text) <= width else f"{text[: width - 1]}…"

@@ -55,7 +55,10 @@ def status(
         return
     look = look_at(conf, clock)
     columns, _ = shutil.get_terminal_size()
-    click.echo(json.dumps(look) if as_json else screen(look, clock.wall(), columns))
+    if as_json:
+        click.echo(json.dumps(figures.json_status(look)))
+    else:
+        click.echo(screen(look, clock.wall(), columns))
     ctx.exit(figures.exit_code(look["state"]))
 
 
@@ -130,7 +133,7 @@ def _from_store(conf: Config, pid: int | None, now: float) -> dict[str, Any]:
         answering=False,
         problems=problems,
     )
-    return figures.status(view)
+    return figures.screen_status(view)
 
 
 def _watch(conf: Config, clock: Clock) -> None:

@@ -28,3 +28,8 @@ def age(seconds: float) -> str:
 def plain(text: str) -> str:
     """Without what a terminal might obey."""
     return "".join(char if char.isprintable() else "\ufffd" for char in text)
+
+
+def cut(text: str, width: int) -> str:
+    """The text, or its beginning and a mark that there was more."""
+    return text if len(text) <= width else f"{text[: width - 1]}…"

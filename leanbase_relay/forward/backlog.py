@@ -204,6 +204,10 @@ class Backlog:
             for piece in batch.pieces
         )
 
+    def is_gone(self, batch: Batch) -> bool:
+        """Whether the operator gave its first events up in the meantime."""
+        return not self._reader.has(batch.pieces[0].chunk)
+
     def _put_right(self, chunks: list[StoredChunk]) -> bool:
         """Put right the stamps of a clock that was set since; True if any were."""
         moved = [self._put_right_one(chunk) for chunk in chunks]  # all of them

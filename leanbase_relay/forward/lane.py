@@ -106,8 +106,12 @@ class Lane:
     def tell(self, totals: Mapping[str, Totals]) -> None:
         """News of the backlog; wakes a lane that rests, or whose batch is full."""
         mine = totals.get(self.project)
-        if mine is not None and (self._resting or self._is_full(mine)):
+        if mine is None:
+            return
+        if self._resting or self._is_full(mine):
             self._news.set()
+        if self._trouble is not None and not mine.backlog_events:
+            self._nudge.set()  # what it tries to send was given up
 
     def flush(self) -> None:
         """Send now, whatever the lane is waiting for, but not before `Retry-After`."""
@@ -193,6 +197,8 @@ class Lane:
         totals = self._backlog.totals
         if not totals.backlog_events:
             self._flushing = False
+            self._trouble = self._next_attempt_at = None  # of what is gone
+            self._attempt = 0
             return False
         return self._flushing or self._is_full(totals) or self._until_due() <= 0
 
@@ -319,9 +325,12 @@ class Lane:
         while rest > 0 and not self._clock.stopping:
             self._clock.wait(rest, self._nudge)
             rest = self._not_before - self._clock.monotonic()
-        batch = self._under_way
-        if self._changed or (batch and self._backlog.was_clock_set(batch)):
+        if self._changed or (self._under_way and self._is_other(self._under_way)):
             raise _BegunAnew
+
+    def _is_other(self, batch: Batch) -> bool:
+        """Whether the store would give another batch now."""
+        return self._backlog.was_clock_set(batch) or self._backlog.is_gone(batch)
 
     def _check_stop(self) -> None:
         if self._clock.stopping:

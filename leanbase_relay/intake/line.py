@@ -22,6 +22,9 @@ from msgspec import Raw, Struct, field
 
 from leanbase_relay.intake import timestamp
 
+TOO_LONG = "line is longer than events.max_bytes"
+"""So begins the reason of a dead letter whose line was cut: its end was not kept."""
+
 MAX_NESTING = 125
 """Levels of an event of its own: the upstream's parser stops at 128, counted from
 the request's envelope, which adds an object and an array."""
@@ -119,7 +122,7 @@ def judge_line(line: bytes, rules: Rules, *, project: str, now_ms: int) -> Line:
         Refused: the line is not an event.
     """
     if len(line) > rules.max_bytes:
-        raise Refused(f"line is longer than events.max_bytes ({rules.max_bytes} bytes)")
+        raise Refused(too_long(rules.max_bytes))
     members = parse(line)
     event = _Event(members, rules, now_ms)
     event.check_key()
@@ -132,6 +135,11 @@ def judge_line(line: bytes, rules: Rules, *, project: str, now_ms: int) -> Line:
     event.mend_uuid()
     stamped = event.mend_timestamp()
     return Line(project, event.written(line), stamped, historical)
+
+
+def too_long(max_bytes: int) -> str:
+    """The reason why a line of more bytes is refused."""
+    return f"{TOO_LONG} ({max_bytes} bytes)"
 
 
 def parse(line: bytes) -> dict[str, bytes]:

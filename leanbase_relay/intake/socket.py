@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from leanbase_relay.clock import Clock
 from leanbase_relay.errors import Stopping, StoreError, StoreFull
 from leanbase_relay.intake.event import Judge, Judged, Refusal
+from leanbase_relay.intake.line import too_long
 from leanbase_relay.store.deposit import DeadLetter, Deposit
 from leanbase_relay.store.writer import Receipt, Writer
 
@@ -249,7 +250,7 @@ class _Connection(asyncio.BufferedProtocol):
     def _refuse_tail(self) -> None:
         """A line without an end is refused as soon as it is too long."""
         limit = self._intake.max_event_bytes
-        reason = f"line is longer than events.max_bytes ({limit} bytes)"
+        reason = too_long(limit)
         text = bytes(self._tail[:limit])
         self._tail = bytearray()
         self._skipping = True

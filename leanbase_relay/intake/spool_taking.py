@@ -18,6 +18,7 @@ from dataclasses import dataclass, field, replace
 from leanbase_relay.clock import Clock
 from leanbase_relay.errors import Stopping, StoreError
 from leanbase_relay.intake.event import Judge
+from leanbase_relay.intake.line import too_long
 from leanbase_relay.intake.spool_file import SpoolFile
 from leanbase_relay.intake.spool_text import KEPT_BYTES, NOTHING, Run
 from leanbase_relay.store.deposit import DeadLetter, Deposit, FileProgress
@@ -174,7 +175,7 @@ class Taker:
     def _judged(self, file: SpoolFile, run: Run) -> _Slice:
         if run.too_long:
             limit = self._max_event_bytes
-            reason = f"line is longer than events.max_bytes ({limit} bytes)"
+            reason = too_long(limit)
             return _refused(file, run, run.text, reason)
         now_ms = round(self._clock.wall() * 1000)
         judged = self._judge.judge(run.text, project=file.project, now_ms=now_ms)

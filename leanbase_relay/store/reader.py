@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from leanbase_relay.store import schema
+from leanbase_relay.store import letters, schema
 from leanbase_relay.store.chunk import Packed
 from leanbase_relay.store.deposit import FileId, FileProgress
 from leanbase_relay.store.size import file_bytes, log_path
@@ -99,12 +99,21 @@ class Reader:
             rows.close()  # ends the read transaction at once
         return chunks
 
+    def has(self, chunk: int) -> bool:
+        """Whether a chunk is still there."""
+        found = self._conn.execute("select 1 from chunk where id = ?", (chunk,))
+        return found.fetchone() is not None
+
     def oldest_accepted_at_ms(
         self, project: str, start: Position = BEGINNING
     ) -> int | None:
         """When the first event from a position on was accepted; None if none is."""
         row = self._conn.execute(_OLDEST_FROM, (project, start.chunk)).fetchone()
         return row[0] if row else None
+
+    def lately_refused_ms(self) -> dict[str, int]:
+        """When the upstream last refused an event of a project for good; roughly."""
+        return letters.lately_refused(self._conn)
 
     def spool_progress(self) -> Iterable[FileProgress]:
         """How far the known spool files are taken."""

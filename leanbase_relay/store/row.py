@@ -15,12 +15,15 @@ class Row:
         chunk: what it is, without its bytes, which are in `packed`.
         size: its event bytes, before compression.
         stamped: whose clock its stamps are by; see `stamps`.
+        accepted_at_ms: when that was, for what comes back from the dead letters; None
+            is a new acceptance.
     """
 
     chunk: Chunk
     packed: Packed
     size: int
     stamped: str | None = None
+    accepted_at_ms: int | None = None
 
     @property
     def room(self) -> int:
@@ -53,13 +56,16 @@ def merged(
         yield joined(run.chunks)
 
 
-def row_of(chunk: Chunk, *, stamped: str | None) -> Row:
+def row_of(
+    chunk: Chunk, *, stamped: str | None, accepted_at_ms: int | None = None
+) -> Row:
     """The row of a chunk."""
     return Row(
         replace(chunk, event_bytes=b""),
         pack(chunk.event_bytes),
         len(chunk.event_bytes),
         stamped,
+        accepted_at_ms,
     )
 
 

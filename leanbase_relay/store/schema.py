@@ -7,7 +7,9 @@ starts without importing it.
 
 import sqlite3
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+from msgspec import Meta
 
 from leanbase_relay.errors import StoreError, StoreUnavailable
 
@@ -22,6 +24,9 @@ CHECKPOINT_PAGES = 2048
 """Pages in the write-ahead log at which a commit also checkpoints: 8 MiB."""
 
 BUSY_MS = 5000
+
+Integer = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
+"""What a column can hold: requests that name a number are held to it."""
 
 _FIRST = (
     # Totals are rows that change in the transaction of the events they count: nothing

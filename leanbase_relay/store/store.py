@@ -1,21 +1,25 @@
-"""The store: every statement that changes the database, but for the schema.
+"""The store: all that changes the database, but for the schema.
 
 Owns the rule that an event leaves the backlog by exactly one of three doors, `ack`,
-`bury` or, at the operator's wish, `drop_oldest`; and that at every moment
-``accepted = delivered + dead + dropped + backlog``. Knows nothing of sockets, files
-or HTTP. Belongs to the writer's thread; who only looks has a `Reader`.
+`bury` or, at the operator's wish, `drop_oldest` and `purge`; that only `requeue` leads
+back; and that at every moment ``accepted = delivered + dead + dropped + backlog``.
+Knows nothing of sockets, files or HTTP. Belongs to the writer's thread; who only looks
+has a `Reader`.
 """
 
 import sqlite3
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Self
+from typing import NamedTuple, Self
 
-from leanbase_relay.store import schema
+from leanbase_relay.store import backlog, letters, schema
+from leanbase_relay.store.backlog import ChunkSize, Share
 from leanbase_relay.store.chunk import Packed
 from leanbase_relay.store.deposit import DeadLetter, FileId, FileProgress
+from leanbase_relay.store.letters import KeptLetter
 from leanbase_relay.store.reader import StoredChunk, stored_chunk
 from leanbase_relay.store.row import Row
 from leanbase_relay.store.size import Space, file_bytes, log_path
@@ -52,28 +56,26 @@ _PASSED = """
     select coalesce(sum(events), 0), coalesce(sum(bytes), 0)
       from chunk where project = ? and id < ?
 """
-_OLDEST = (
-    "select id, project, events, bytes, length(data) from chunk order by id limit ?"
-)
-_KEEP_LETTER = """
-    insert into dead_letter (door, project, event, distinct_id, uuid, status, reason,
-                             origin, accepted_at_ms, died_at_ms, line, events,
-                             requeues, historical)
-    values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-"""
-_OLDEST_LETTERS = (
-    "select id, project, length(line) from dead_letter order by id limit 100"
-)
 _SET_PROGRESS = """
     insert or replace into spool_file
         (device, inode, name, offset, lines, digest, finished_ctime_ns)
     values (?, ?, ?, ?, ?, ?, ?)
 """
 
-LETTER_OVERHEAD_BYTES = 200
-"""What a dead letter takes beside its line, roughly: reason, origin, names."""
-
 _NOTHING = Totals()
+
+
+class Dropped(NamedTuple):
+    """What a purge gave up.
+
+    Attributes:
+        events, bytes: of the backlog.
+        last: the last chunk that went; None if none did.
+    """
+
+    events: int = 0
+    bytes: int = 0
+    last: int | None = None
 
 
 class Store:
@@ -133,15 +135,18 @@ class Store:
     # Events come …
 
     def append(self, row: Row, *, now_ms: int) -> None:
-        """Add a chunk at the end of its project's backlog."""
-        chunk = row.chunk
+        """Add a chunk at the end of its project's backlog.
+
+        What was accepted before comes back from the dead letters, and keeps its time.
+        """
+        chunk, before = row.chunk, row.accepted_at_ms
         self._conn.execute(
             _APPEND,
             (
                 chunk.project,
                 chunk.events,
                 row.size,
-                now_ms,
+                now_ms if before is None else before,
                 row.packed.checksum,
                 row.packed.data,
                 row.stamped,
@@ -152,10 +157,11 @@ class Store:
         if chunk.identified:
             rows = ((digest,) for digest in chunk.identified)
             self._known_ids += self._conn.executemany(_KNOW, rows).rowcount
+        new = before is None
         self._count(
             chunk.project,
-            accepted=chunk.events,
-            anonymous=chunk.anonymous,
+            accepted=chunk.events if new else 0,
+            anonymous=chunk.anonymous if new else 0,
             size=row.size,
         )
 
@@ -207,25 +213,66 @@ class Store:
         """
         freed = dropped = 0
         while freed < size:
-            rows = self._conn.execute(_OLDEST, (32,)).fetchall()
-            if not rows:
+            chunks = backlog.oldest(self._conn, limit=32)
+            if not chunks:
                 break
-            for chunk, project, events, event_bytes, data_bytes in rows:
+            for chunk in chunks:
                 if freed >= size:
                     break
-                self._conn.execute(_DELETE, (chunk,))
-                totals = self.of(project)
-                position = totals.position
-                done = position.events if position.chunk == chunk else 0
-                self._totals[project] = replace(
-                    totals,
-                    dropped=totals.dropped + events - done,
-                    backlog_bytes=max(totals.backlog_bytes - event_bytes, 0),
-                    position=Position(position.chunk, 0) if done else position,
-                )
-                freed += data_bytes
-                dropped += events - done
+                dropped += self._drop(chunk)
+                freed += chunk.data_bytes
         return dropped
+
+    def purge(self, share: Share, *, max_chunks: int, max_bytes: int) -> Dropped:
+        """Give up the first chunks of a share.
+
+        Args:
+            share: what is to go in the end.
+            max_chunks: no more at once.
+            max_bytes: nor much more data than so many bytes.
+        """
+        dropped = Dropped()
+        freed = 0
+        for chunk in backlog.within(self._conn, share, limit=max_chunks):
+            dropped = Dropped(
+                dropped.events + self._drop(chunk),
+                dropped.bytes + chunk.event_bytes,
+                chunk.id,
+            )
+            freed += chunk.data_bytes
+            if freed >= max_bytes:
+                break
+        return dropped
+
+    # Dead letters.
+
+    def keeps(self, letter: int) -> bool:
+        """Whether a dead letter is still there."""
+        return letters.is_kept(self._conn, letter)
+
+    def requeue(
+        self, returning: Iterable[KeptLetter], rows: Iterable[Row], *, now_ms: int
+    ) -> None:
+        """Bring dead letters back as chunks at the end of their backlogs.
+
+        Args:
+            returning: all of them still there, and of one event each.
+            rows: what they come to. Those of the door `upstream` tell when they were
+                accepted; those of the door `intake` never were, and are now.
+            now_ms: the time of the new acceptances.
+        """
+        gone = self._take_out(returning)
+        dead = Counter(
+            kept.letter.project for kept in gone if kept.letter.door == "upstream"
+        )
+        for project, events in dead.items():
+            self._count(project, dead=-events)
+        for row in rows:
+            self.append(row, now_ms=now_ms)
+
+    def purge_letters(self, unwanted: Iterable[KeptLetter]) -> list[KeptLetter]:
+        """Delete dead letters for good; those that were still there. Counts stay."""
+        return self._take_out(unwanted)
 
     def trim_dead_letters(self, max_bytes: int) -> int:
         """Give up the oldest dead letters until the rest fits; counted.
@@ -236,15 +283,15 @@ class Store:
         given_up = 0
         excess = self.dead_letter_bytes - max_bytes
         while excess > 0:
-            rows = self._conn.execute(_OLDEST_LETTERS).fetchall()
+            rows = letters.oldest(self._conn)
             if not rows:
                 break
             for letter, project, size in rows:
                 if excess <= 0:
                     break
-                excess -= size + LETTER_OVERHEAD_BYTES
-                self._conn.execute("delete from dead_letter where id = ?", (letter,))
-                self._count_letters(project, -1, -size - LETTER_OVERHEAD_BYTES, 1)
+                letters.remove(self._conn, letter)
+                self._count_letters(project, -1, -size, given_up=1)
+                excess -= size + letters.OVERHEAD_BYTES
                 given_up += 1
         return given_up
 
@@ -361,6 +408,7 @@ class Store:
         accepted: int = 0,
         anonymous: int = 0,
         refused: int = 0,
+        dead: int = 0,
         size: int = 0,
     ) -> None:
         totals = self.of(project)
@@ -369,6 +417,7 @@ class Store:
             accepted=totals.accepted + accepted,
             anonymous=totals.anonymous + anonymous,
             refused=totals.refused + refused,
+            dead=totals.dead + dead,
             backlog_bytes=totals.backlog_bytes + size,
         )
 
@@ -403,31 +452,37 @@ class Store:
         found = self._conn.execute("select 1 from chunk where id = ?", (chunk,))
         return found.fetchone() is not None
 
-    def _keep(self, letter: DeadLetter, now_ms: int) -> None:
-        self._conn.execute(
-            _KEEP_LETTER,
-            (
-                letter.door,
-                letter.project,
-                letter.event,
-                letter.distinct_id,
-                letter.uuid,
-                letter.status,
-                letter.reason,
-                letter.origin,
-                letter.accepted_at_ms,
-                now_ms,
-                letter.line,
-                letter.events,
-                letter.requeues,
-                letter.historical,
-            ),
+    def _drop(self, chunk: ChunkSize) -> int:
+        """Give up a chunk; how many of its events had not left already."""
+        self._conn.execute("delete from chunk where id = ?", (chunk.id,))
+        totals = self.of(chunk.project)
+        position = totals.position
+        done = position.events if position.chunk == chunk.id else 0
+        self._totals[chunk.project] = replace(
+            totals,
+            dropped=totals.dropped + chunk.events - done,
+            backlog_bytes=max(totals.backlog_bytes - chunk.event_bytes, 0),
+            position=Position(position.chunk, 0) if done else position,
         )
-        size = len(letter.line) + LETTER_OVERHEAD_BYTES
-        self._count_letters(letter.project, 1, size, 0)
+        return chunk.events - done
 
-    def _count_letters(self, project: str, more: int, size: int, given_up: int) -> None:
+    def _keep(self, letter: DeadLetter, now_ms: int) -> None:
+        letters.keep(self._conn, letter, now_ms=now_ms)
+        self._count_letters(letter.project, 1, len(letter.line))
+
+    def _take_out(self, unwanted: Iterable[KeptLetter]) -> list[KeptLetter]:
+        gone = [kept for kept in unwanted if letters.remove(self._conn, kept.id)]
+        for project in {kept.letter.project for kept in gone}:
+            sizes = [kept.size for kept in gone if kept.letter.project == project]
+            self._count_letters(project, -len(sizes), -sum(sizes))
+        return gone
+
+    def _count_letters(
+        self, project: str, more: int, line_bytes: int, *, given_up: int = 0
+    ) -> None:
+        """So many letters came, with lines of so many bytes; or went, if negative."""
         totals = self.of(project)
+        size = line_bytes + more * letters.OVERHEAD_BYTES
         self._totals[project] = replace(
             totals,
             dead_letters=totals.dead_letters + more,

@@ -18,7 +18,12 @@ def test_all_commands_are_listed_with_a_sentence() -> None:
     assert all(len(line.split()) > 3 for line in listed)
 
 
-@pytest.mark.parametrize("command", ["", *COMMANDS])
+FAMILY = [
+    f"dead-letters {name}" for name in ("list", "show", "requeue", "export", "purge")
+]
+
+
+@pytest.mark.parametrize("command", ["", *COMMANDS, *FAMILY])
 def test_help_has_an_example(command: str) -> None:
     done = relay_command(*command.split(), "--help")
 

@@ -9,7 +9,7 @@ import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -24,11 +24,18 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from leanbase_relay.store.backlog import BacklogReader, Share
 from leanbase_relay.store.chunk import Chunk, join, split, unpack
 from leanbase_relay.store.deposit import DeadLetter, FileId, FileProgress
+from leanbase_relay.store.letters import (
+    OVERHEAD_BYTES,
+    KeptLetter,
+    LetterReader,
+    Selection,
+)
 from leanbase_relay.store.reader import Reader
 from leanbase_relay.store.row import row_of
-from leanbase_relay.store.store import LETTER_OVERHEAD_BYTES, Store
+from leanbase_relay.store.store import Store
 from leanbase_relay.store.totals import Position, Totals
 
 PROJECTS = ("default", "shop")
@@ -41,7 +48,10 @@ Change = tuple[str, str, int, int]
 
 CHANGES = st.tuples(
     st.sampled_from(
-        ["append", "ack", "bury", "drop_oldest", "refuse", "trim", "progress", "forget"]
+        [
+            *("append", "ack", "bury", "bury_one", "drop_oldest", "refuse", "trim"),
+            *("requeue", "purge_letters", "purge", "progress", "forget"),
+        ]
     ),
     st.sampled_from(PROJECTS),
     st.integers(0, 3),
@@ -57,6 +67,33 @@ class Event:
     position: Position
     text: bytes
     door: str = "backlog"
+    requeues: int = 0
+
+
+@dataclass
+class Letter:
+    """One dead letter: of an event, of several, or of a line that was refused."""
+
+    id: int
+    project: str
+    event: Event | None = None
+    events: int = 1
+
+    @property
+    def size(self) -> int:
+        return len(LINE) + OVERHEAD_BYTES
+
+    def kept(self) -> KeptLetter:
+        """As who looked at it before has it."""
+        letter = DeadLetter(
+            "upstream" if self.event or self.events > 1 else "intake",
+            self.project,
+            "no",
+            "here",
+            LINE,
+            events=self.events,
+        )
+        return KeptLetter(self.id, NOW_MS, len(LINE), letter)
 
 
 @dataclass
@@ -65,7 +102,9 @@ class Model:
 
     events: list[Event] = field(default_factory=list)
     chunks: dict[int, tuple[str, int]] = field(default_factory=dict)  # project, events
-    letters: list[tuple[str, int]] = field(default_factory=list)  # project, bytes
+    accepted_at_ms: dict[int, int] = field(default_factory=dict)
+    letters: list[Letter] = field(default_factory=list)
+    gone: list[KeptLetter] = field(default_factory=list)
     refused: Counter[str] = field(default_factory=Counter)
     given_up: Counter[str] = field(default_factory=Counter)
     progress: dict[FileId, FileProgress] = field(default_factory=dict)
@@ -84,7 +123,7 @@ class Model:
         return len(leaving)
 
     def letters_of(self, project: str) -> list[int]:
-        return [size for owner, size in self.letters if owner == project]
+        return [letter.size for letter in self.letters if letter.project == project]
 
 
 class StoreModel(RuleBasedStateMachine):
@@ -117,8 +156,11 @@ class StoreModel(RuleBasedStateMachine):
     # What happens.
 
     @initialize(change=CHANGES)
-    def begin_with_an_event(self, change: Change) -> None:
-        self.commit([("append", *change[1:])])
+    def begin_with_events_and_dead_letters(self, change: Change) -> None:
+        append = ("append", *change[1:])
+        self.commit(
+            [append, ("bury_one", *change[1:]), ("refuse", *change[1:]), append]
+        )
 
     @rule(changes=st.lists(CHANGES, min_size=1, max_size=6))
     def commit(self, changes: list[Change]) -> None:
@@ -129,10 +171,13 @@ class StoreModel(RuleBasedStateMachine):
         project=st.sampled_from(PROJECTS),
         which=st.integers(0, 3),
         dropped_bytes=st.integers(0, 40),
+        purged=st.booleans(),
         door=st.sampled_from(["ack", "bury"]),
     )
-    def deliver(self, project: str, which: int, dropped_bytes: int, door: str) -> None:
-        """What a lane does; chunks may be dropped while its request is in flight."""
+    def deliver(
+        self, project: str, which: int, dropped_bytes: int, door: str, *, purged: bool
+    ) -> None:
+        """What a lane does; chunks may be given up while its request is in flight."""
         backlog = self.model.backlog(project)
         if not backlog:
             return
@@ -141,8 +186,19 @@ class StoreModel(RuleBasedStateMachine):
         if dropped_bytes:
             with self.store.transaction():
                 self.drop_oldest(dropped_bytes)
+        if purged:
+            with self.store.transaction():
+                self.purge(Share(chunk, project=project), most=NO_LIMIT)
         with self.store.transaction():
             self.leave(door, project, upto)
+
+    @rule(
+        change=st.sampled_from(["requeue", "purge_letters"]),
+        which=st.integers(0, 3),
+        much=st.integers(1, 3),
+    )
+    def wish(self, change: str, which: int, much: int) -> None:
+        self.commit([(change, PROJECTS[0], which, much)])
 
     @rule(changes=st.lists(CHANGES, min_size=1, max_size=6))
     def take_back(self, changes: list[Change]) -> None:
@@ -203,18 +259,25 @@ class StoreModel(RuleBasedStateMachine):
         for name, project, which, much in changes:
             getattr(self, f"do_{name}")(project, which, much)
 
-    def do_append(self, project: str, _: int, much: int) -> None:
+    def do_append(self, project: str, which: int, much: int) -> None:
         texts = [b'{"n":%d}' % (self.made + n) for n in range(much + 1)]
         self.made += len(texts)
-        event_bytes = join(texts)
-        chunk_of_all = Chunk(project, len(texts), event_bytes)
-        self.store.append(row_of(chunk_of_all, stamped=None), now_ms=NOW_MS)
-        (chunk,) = self.store._conn.execute("select max(id) from chunk").fetchone()
-        assert chunk > self.model.highest_chunk, "chunk ids only grow"
-        self.model.highest_chunk = chunk
-        self.model.chunks[chunk] = (project, len(texts))
-        for number, text in enumerate(texts):
-            self.model.events.append(Event(project, Position(chunk, number), text))
+        chunk = Chunk(project, len(texts), join(texts))
+        events = [Event(project, Position(0, 0), text) for text in texts]
+        self.store.append(row_of(chunk, stamped=None), now_ms=NOW_MS + which)
+        self.appended(chunk, events, NOW_MS + which)
+
+    def appended(self, chunk: Chunk, events: list[Event], at_ms: int) -> None:
+        (row,) = self.store._conn.execute("select max(id) from chunk").fetchone()
+        assert row > self.model.highest_chunk, "chunk ids only grow"
+        self.model.highest_chunk = row
+        self.model.chunks[row] = (chunk.project, chunk.events)
+        self.model.accepted_at_ms[row] = at_ms
+        for number, event in enumerate(events):
+            event.position = Position(row, number)
+            event.door = "backlog"
+            event.requeues = chunk.requeues
+            self.model.events.append(event)
 
     def do_ack(self, project: str, which: int, much: int) -> None:
         self.leave("ack", project, self.known(project, which, much))
@@ -227,17 +290,103 @@ class StoreModel(RuleBasedStateMachine):
             self.store.ack(project, upto)
             self.model.leave(project, upto, "delivered")
             return
-        letter = DeadLetter("upstream", project, "answered 400", "store", LINE)
+        leaving = [e for e in self.model.backlog(project) if e.position < upto]
+        letter = DeadLetter(
+            "upstream", project, "answered 400", "store", LINE, events=len(leaving)
+        )
         self.store.bury(project, upto, letter, now_ms=NOW_MS)
-        if self.model.leave(project, upto, "dead"):
-            self.model.letters.append((project, len(LINE) + LETTER_OVERHEAD_BYTES))
+        self.model.leave(project, upto, "dead")
+        if leaving:
+            event = leaving[0] if len(leaving) == 1 else None
+            self.kept(Letter(0, project, event, len(leaving)))
+
+    def do_bury_one(self, project: str, _: int, __: int) -> None:
+        backlog = self.model.backlog(project)
+        if backlog:
+            chunk, done = backlog[0].position
+            self.leave("bury", project, self.normal(Position(chunk, done + 1)))
+
+    def kept(self, letter: Letter) -> None:
+        (letter.id,) = self.store._conn.execute(
+            "select max(id) from dead_letter"
+        ).fetchone()
+        self.model.letters.append(letter)
 
     def do_refuse(self, project: str, _: int, much: int) -> None:
         letter = DeadLetter("intake", project, "no JSON", "socket", LINE)
         for _ in range(much):
             self.store.refuse(letter, now_ms=NOW_MS)
-            self.model.letters.append((project, len(LINE) + LETTER_OVERHEAD_BYTES))
+            self.kept(Letter(0, project))
             self.model.refused[project] += 1
+
+    def do_requeue(self, _: str, which: int, much: int) -> None:
+        single = [letter for letter in self.model.letters if letter.events == 1]
+        first = which % max(len(single), 1)
+        returning = single[first : first + much]
+        events = [
+            letter.event or Event(letter.project, Position(0, 0), b'{"anew":1}')
+            for letter in returning
+        ]
+        chunks = [
+            Chunk(event.project, 1, event.text, requeues=event.requeues + 1)
+            for event in events
+        ]
+        times = [NOW_MS - 1 if letter.event else None for letter in returning]
+        rows = [
+            row_of(chunk, stamped=None, accepted_at_ms=at_ms)
+            for chunk, at_ms in zip(chunks, times, strict=True)
+        ]
+        # One after the other, so that each chunk's id is known.
+        for letter, row, event in zip(returning, rows, events, strict=True):
+            self.store.requeue([letter.kept()], [row], now_ms=NOW_MS + 2)
+            if letter.event:
+                self.model.events = [e for e in self.model.events if e is not event]
+            self.appended(row.chunk, [event], row.accepted_at_ms or NOW_MS + 2)
+            self.model.letters.remove(letter)
+
+    def do_purge_letters(self, _: str, which: int, much: int) -> None:
+        first = which % max(len(self.model.letters), 1)
+        unwanted = self.model.letters[first : first + much]
+        looked_at = [letter.kept() for letter in unwanted]
+        gone = self.store.purge_letters([*self.model.gone, *looked_at])
+
+        assert gone == looked_at, "what is gone already is not counted again"
+        self.model.letters = [x for x in self.model.letters if x not in unwanted]
+        self.model.gone += looked_at
+
+    def do_purge(self, project: str, which: int, much: int) -> None:
+        share = Share(
+            upto=self.model.highest_chunk - much,
+            project=project if which % 2 else None,
+            accepted_before_ms=NOW_MS + which if much % 2 else None,
+        )
+        self.purge(share, most=1 + which)
+
+    def purge(self, share: Share, most: int) -> None:
+        there = self.store._conn.execute("select id, bytes from chunk order by id")
+        fitting = [
+            (chunk, size)
+            for chunk, size in there.fetchall()
+            if chunk <= share.upto
+            and share.project in (None, self.model.chunks[chunk][0])
+            and (
+                share.accepted_before_ms is None
+                or self.model.accepted_at_ms[chunk] < share.accepted_before_ms
+            )
+        ][:most]
+        dropped = self.store.purge(share, max_chunks=most, max_bytes=NO_LIMIT)
+
+        chunks = {chunk for chunk, _ in fitting}
+        gone = [
+            event
+            for event in self.model.events
+            if event.door == "backlog" and event.position.chunk in chunks
+        ]
+        for event in gone:
+            event.door = "dropped"
+        assert dropped.events == len(gone)
+        assert dropped.bytes == sum(size for _, size in fitting)
+        assert dropped.last == max(chunks, default=None)
 
     def do_drop_oldest(self, _: str, __: int, much: int) -> None:
         self.drop_oldest(much * 10)
@@ -261,9 +410,10 @@ class StoreModel(RuleBasedStateMachine):
         given_up = self.store.trim_dead_letters(most)
 
         before = len(self.model.letters)
-        while sum(size for _, size in self.model.letters) > most:
-            owner, _size = self.model.letters.pop(0)
-            self.model.given_up[owner] += 1
+        while sum(letter.size for letter in self.model.letters) > most:
+            first = self.model.letters.pop(0)
+            self.model.gone.append(first.kept())
+            self.model.given_up[first.project] += 1
         assert given_up == before - len(self.model.letters)
 
     def do_progress(self, project: str, which: int, much: int) -> None:
@@ -313,7 +463,24 @@ class StoreModel(RuleBasedStateMachine):
         for project in PROJECTS:
             position = self.store.totals.get(project, Totals()).position
             events = list(self.peeked(project, position))
-            assert events == [e.text for e in self.model.backlog(project)]
+            backlog = self.model.backlog(project)
+            assert events == [(e.text, e.requeues) for e in backlog]
+
+    @invariant()
+    def the_letters_are_those_of_the_model(self) -> None:
+        with closing(LetterReader(self.path)) as reader:
+            found = [(k.id, k.letter.project) for k in reader.newest(Selection())]
+        assert found[::-1] == [(x.id, x.project) for x in self.model.letters]
+
+    @invariant()
+    def what_a_purge_would_give_up_is_the_backlog(self) -> None:
+        with closing(BacklogReader(self.path)) as reader:
+            waiting = reader.waiting(Share(reader.highest()))
+        assert {one.project: (one.events, one.bytes) for one in waiting} == {
+            project: (totals.backlog_events, totals.backlog_bytes)
+            for project, totals in self.store.totals.items()
+            if totals.backlog_events
+        }
 
     @invariant()
     def the_sums_are_those_of_the_rows(self) -> None:
@@ -332,12 +499,13 @@ class StoreModel(RuleBasedStateMachine):
     def progress_of_files_is_what_was_last_noted(self) -> None:
         assert {p.file: p for p in self.reader.spool_progress()} == self.model.progress
 
-    def peeked(self, project: str, position: Position) -> Iterator[bytes]:
+    def peeked(self, project: str, position: Position) -> Iterator[tuple[bytes, int]]:
         for chunk in self.reader.peek(
             project, position, max_events=NO_LIMIT, max_bytes=NO_LIMIT
         ):
-            events = split(unpack(chunk.packed))
-            yield from events[position.events if chunk.id == position.chunk else 0 :]
+            done = position.events if chunk.id == position.chunk else 0
+            for event in split(unpack(chunk.packed))[done:]:
+                yield event, chunk.requeues
 
 
 @pytest.fixture(scope="module")

@@ -68,6 +68,10 @@ class Terminal:
         eventually(lambda: self.text.count(text) >= times, within=10)
         return self.text
 
+    def type(self, text: str) -> None:
+        """What the person at it types."""
+        os.write(self._ours, text.encode())
+
     def interrupt(self) -> int:
         """What Ctrl-C does; the exit code."""
         self._child.send_signal(signal.SIGINT)

@@ -2,9 +2,10 @@
 
 from pathlib import Path
 
+import click
 import pytest
 
-from leanbase_relay.cli.common import no_permission, socket_path
+from leanbase_relay.cli.common import age_seconds, no_permission, socket_path
 from leanbase_relay.errors import ConfigError
 
 
@@ -51,3 +52,17 @@ def test_of_what_is_out_of_sight_the_directory_is_named(tmp_path: Path) -> None:
     told = str(no_permission(tmp_path / "away" / "control.sock"))
 
     assert f"the group of {tmp_path / 'away'}" in told
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("45s", 45), ("30m", 1800), ("12h", 43_200), ("7d", 604_800), ("2w", 1_209_600)],
+)
+def test_an_age_has_its_unit(text: str, seconds: float) -> None:
+    assert age_seconds(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["7", "7 d", "-7d", "soon", "1h30m", "9999999999d"])
+def test_what_is_no_age_is_told_what_one_looks_like(text: str) -> None:
+    with pytest.raises(click.BadParameter, match="30m, 12h or 7d"):
+        age_seconds(text)

@@ -89,6 +89,26 @@ def test_figures_are_for_people() -> None:
     assert "spool     2 files waiting, 1 ignored" in shown
 
 
+@pytest.mark.parametrize(
+    ("letters", "said"),
+    [
+        (
+            {"kept": 1, "given_up": 0},
+            ["1 letter kept: leanbase-relay dead-letters list"],
+        ),
+        (
+            {"kept": 1200, "given_up": 7},
+            ["1,200 letters kept, 7 given up: leanbase-relay dead-letters list"],
+        ),
+        ({"kept": 0, "given_up": 0}, []),
+    ],
+)
+def test_dead_letters_are_counted(letters: dict[str, int], said: list[str]) -> None:
+    shown = lines(status(dead_letters=letters))
+
+    assert [line[10:] for line in shown if line.startswith("dead  ")] == said
+
+
 def test_the_worst_project_comes_first_and_columns_are_aligned() -> None:
     look = status(
         "held",

@@ -13,6 +13,8 @@ from leanbase_relay.status import (
     StoreView,
     View,
     exit_code,
+    json_status,
+    screen_status,
     status,
 )
 from leanbase_relay.store.totals import Position, Totals
@@ -216,6 +218,57 @@ def test_problems_of_the_spool_and_of_the_daemon_are_told() -> None:
 
     assert look["problems"] == ["a file waits", "restart it"]
     assert look["spool"]["path"] is None
+
+
+def letters(refused_hours_ago: float | None = None, given_up: int = 0) -> ProjectView:
+    """A project with three dead letters."""
+    refused_at = None
+    if refused_hours_ago is not None:
+        refused_at = NOW - refused_hours_ago * 3600
+    totals = replace(TOTALS, dead_letters=3, dead_letters_given_up=given_up)
+    return replace(BUSY, totals=totals, refused_at=refused_at)
+
+
+def test_what_the_upstream_refused_in_the_last_day_is_told_once() -> None:
+    projects = {
+        "default": letters(refused_hours_ago=23),
+        "old": letters(refused_hours_ago=25),
+        "line": letters(),
+        "shop": letters(refused_hours_ago=1),
+    }
+
+    look = status(view(projects=projects))
+
+    (problem,) = look["problems"]
+    assert "of project default, shop." in problem
+    assert "dead-letters list" in problem
+    assert exit_code(look["state"]) == 0, "it calls for nobody at night"
+
+
+def test_letters_that_were_given_up_are_told_while_there_are_others() -> None:
+    """Then something can be done, and that ends it."""
+    (problem,) = status(view(projects={"default": letters(given_up=1200)}))["problems"]
+    assert "1,200 dead letters were given up" in problem
+    assert "dead_letters.max_bytes" in problem
+
+    emptied = replace(
+        letters(refused_hours_ago=1, given_up=1200),
+        totals=replace(TOTALS, dead_letters_given_up=1200),
+    )
+    assert status(view(projects={"default": emptied}))["problems"] == []
+
+
+def test_the_screen_is_told_of_dead_letters_and_machines_what_the_contract_says() -> (
+    None
+):
+    look = screen_status(
+        view(projects={"default": letters(), "shop": letters(None, 2)})
+    )
+
+    assert look["dead_letters"] == {"kept": 6, "given_up": 2}
+    assert json_status(look) == status(
+        view(projects={"default": letters(), "shop": letters(None, 2)})
+    )
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,8 @@ import pytest
 
 from leanbase_relay.forward.lane import MOST_IN_A_ROW
 from leanbase_relay.sink import Fault, Limits, Script, Sink, Step
+from leanbase_relay.store.backlog import Share
+from leanbase_relay.store.store import Store
 from tests.support.clock import FakeClock
 from tests.support.lane import BUSY, LaneClock, Relay, uuids
 from tests.support.upstream import OK, RawUpstream, answer, says
@@ -276,6 +278,44 @@ def test_the_protocol_may_change_while_a_batch_is_held(
             ("/batch/", 200),
         ]
     assert relay.totals().delivered == 10
+
+
+def test_a_batch_that_is_purged_is_not_tried_again(
+    relay: Relay, clock: LaneClock
+) -> None:
+    relay.add(3)
+    down = Script().then_always(BUSY)
+    with Sink(script=down, clock=clock) as sink:
+        lane = relay.lane(sink, clock)
+
+        def give_up(store: Store) -> None:
+            store.purge(Share(upto=9), max_chunks=9, max_bytes=999)
+
+        def purge() -> None:
+            relay.writer.apply(give_up).wait()
+
+        clock.meanwhile = [lambda: None, lambda: None, purge]
+        lane.run()
+
+        assert sink.counts.requests == 2
+    assert lane.status().state == "idle"
+    totals = relay.settled()
+    assert (totals.dropped, totals.delivered, totals.backlog_events) == (3, 0, 0)
+
+
+def test_a_held_project_delays_no_other(relay: Relay, clock: LaneClock) -> None:
+    relay.add(3)
+    relay.add(5, project="shop")
+    portal = Script().then_always(Fault.html())
+    with Sink(script=portal, clock=clock) as closed, Sink(clock=clock) as open_:
+        held = relay.lane(closed, clock)
+        free = relay.lane(open_, LaneClock(), "shop")
+        clock.meanwhile = [lambda: None, free.run, clock.stop]
+        held.run()
+
+        assert len(open_.events) == 5
+    assert relay.totals("shop").delivered == 5
+    assert relay.totals().backlog_events == 3
 
 
 # The clock of this machine against the upstream's.
