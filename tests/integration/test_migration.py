@@ -1,55 +1,21 @@
 """A store that an earlier version made goes on with all that it holds."""
 
-import sqlite3
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from leanbase_relay.store import schema
-from leanbase_relay.store.chunk import pack
 from leanbase_relay.store.reader import Reader
 from leanbase_relay.store.store import Store
 from leanbase_relay.store.totals import BEGINNING, Totals
-
-# As the first version left it, with two events and a dead letter.
-FIRST_VERSION = (
-    "pragma auto_vacuum = incremental",
-    "pragma journal_mode = wal",
-    *schema._FIRST,
-    "pragma user_version = 1",
-)
+from tests.support import old_store
 
 
 @pytest.fixture
 def old(tmp_path: Path) -> Path:
     path = tmp_path / "relay.db"
-    packed = pack(b'{"n":1},{"n":2}')
-    with closing(sqlite3.connect(path, isolation_level=None)) as conn:
-        for statement in FIRST_VERSION:
-            conn.execute(statement)
-        conn.execute(
-            "insert into chunk (project, events, bytes, accepted_at_ms, checksum, data)"
-            " values ('default', 2, 15, 7, ?, ?)",
-            (packed.checksum, packed.data),
-        )
-        conn.execute(
-            "insert into project (name, accepted, delivered, backlog_bytes, dead,"
-            " dead_letters, dead_letter_bytes) values ('default', 5, 2, 15, 1, 1, 202)"
-        )
-        conn.execute(
-            "insert into dead_letter (door, project, reason, origin, died_at_ms, line)"
-            " values ('upstream', 'default', 'no', 'store', 7, x'7b7d')"
-        )
-        # sqlite-utils' own record of what was applied.
-        conn.execute(
-            "create table _sqlite_migrations (id integer primary key,"
-            " migration_set text, name text, applied_at text)"
-        )
-        conn.execute(
-            "insert into _sqlite_migrations (migration_set, name, applied_at)"
-            " values ('leanbase-relay', 'first_tables', '2026-11-01')"
-        )
+    old_store.make(path)
     return path
 
 
