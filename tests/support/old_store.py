@@ -10,15 +10,23 @@ from leanbase_relay.store.chunk import pack
 EVENTS = 2
 
 _FILLED = (
-    "insert into project (name, accepted, delivered, backlog_bytes, dead, dead_letters,"
-    " dead_letter_bytes) values ('default', 5, 2, 15, 1, 1, 202)",
-    "insert into dead_letter (door, project, reason, origin, died_at_ms, line)"
-    " values ('upstream', 'default', 'no', 'store', 7, x'7b7d')",
+    (
+        "insert into project (name, accepted, delivered, backlog_bytes, dead, dead_letters,"
+        " dead_letter_bytes) values ('default', 5, 2, 15, 1, 1, 202)"
+    ),
+    (
+        "insert into dead_letter (door, project, reason, origin, died_at_ms, line)"
+        " values ('upstream', 'default', 'no', 'store', 7, x'7b7d')"
+    ),
     # sqlite-utils' own record of what was applied.
-    "create table _sqlite_migrations (id integer primary key, migration_set text,"
-    " name text, applied_at text)",
-    "insert into _sqlite_migrations (migration_set, name, applied_at)"
-    " values ('leanbase-relay', 'first_tables', '2026-11-01')",
+    (
+        "create table _sqlite_migrations (id integer primary key, migration_set text,"
+        " name text, applied_at text)"
+    ),
+    (
+        "insert into _sqlite_migrations (migration_set, name, applied_at)"
+        " values ('leanbase-relay', 'first_tables', '2026-11-01')"
+    ),
     "pragma user_version = 1",
 )
 

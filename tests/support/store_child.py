@@ -9,7 +9,6 @@ import os
 import signal
 import sys
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -33,9 +32,7 @@ def die(*_: object) -> Any:
 
 def die_later(microseconds: int) -> None:
     """Be killed in so long a time, whatever is done then."""
-    threading.Thread(
-        target=lambda: (time.sleep(microseconds / 1e6), die()), daemon=True
-    ).start()
+    threading.Timer(microseconds / 1e6, die).start()
 
 
 def fill(path: Path) -> Store:
