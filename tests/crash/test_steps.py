@@ -1,4 +1,4 @@
-"""Kills in the middle of what the store does by itself: nothing is lost or miscounted."""
+"""Kills in the middle of what the store does by itself: nothing is lost."""
 
 import signal
 import subprocess

@@ -11,8 +11,8 @@ EVENTS = 2
 
 _FILLED = (
     (
-        "insert into project (name, accepted, delivered, backlog_bytes, dead, dead_letters,"
-        " dead_letter_bytes) values ('default', 5, 2, 15, 1, 1, 202)"
+        "insert into project (name, accepted, delivered, backlog_bytes, dead,"
+        " dead_letters, dead_letter_bytes) values ('default', 5, 2, 15, 1, 1, 202)"
     ),
     (
         "insert into dead_letter (door, project, reason, origin, died_at_ms, line)"
