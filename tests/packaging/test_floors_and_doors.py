@@ -46,6 +46,7 @@ DOORS = {
         "intake.line",
         "intake.profiles",
         "store.chunk",
+        "store.look",
         "store.letters",
         "store.schema",
         "store.stamps",
