@@ -377,8 +377,9 @@ class Store:
 
     def give_back(self, *, pages: int) -> None:
         """Return free pages to the file system: a small step, not a rewrite."""
-        # A vacuum step does one page each time it is stepped: fetch them all.
-        self._conn.execute(f"pragma incremental_vacuum({pages})").fetchall()
+        # It does a page each time it is stepped, and gives no rows: of such a statement
+        # `execute` takes one step and no more, while a script goes to its end.
+        self._conn.executescript(f"pragma incremental_vacuum({pages})")
 
     def truncate_log(self) -> None:
         """Empty the write-ahead log, if no reader needs it."""
