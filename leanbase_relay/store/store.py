@@ -86,6 +86,7 @@ class Store:
 
     def __init__(self, conn: sqlite3.Connection, path: Path) -> None:
         self.path = path
+        self._file_path = str(path)
         self._log_path = log_path(path)
         self._conn = conn
         self._totals = read_totals(conn)
@@ -370,6 +371,10 @@ class Store:
             free=free * schema.PAGE_BYTES,
             log=self.log_bytes(),
         )
+
+    def file_bytes(self) -> int:
+        """How large the database file is at this moment, without the log."""
+        return file_bytes(self._file_path)
 
     def log_bytes(self) -> int:
         """How long the write-ahead log is."""
