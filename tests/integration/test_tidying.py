@@ -1,4 +1,4 @@
-"""Tidying the store: it keeps to the bound of the disk, and to itself while it may not."""
+"""Tidying the store keeps to the bound, and to itself while nothing can be written."""
 
 import hashlib
 import os
