@@ -8,10 +8,12 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 
+from leanbase_relay import descriptors
 from leanbase_relay.clock import Clock
 from leanbase_relay.config import Config, ProjectConfig
 from leanbase_relay.forward.lane import Lane, Settings
 from leanbase_relay.forward.upstream import Upstream
+from leanbase_relay.intake.admission import Admission
 from leanbase_relay.intake.event import Judge
 from leanbase_relay.intake.profiles import Profiles
 from leanbase_relay.intake.socket import SocketIntake
@@ -108,18 +110,34 @@ class Parts:
         house.callback(known.close)
         return known
 
-    def socket_intake(self, writer: Writer, known: Known | None) -> SocketIntake:
+    def admission(self, max_descriptors: int) -> Admission:
+        """The door of the socket."""
+        return Admission(
+            self.clock,
+            allow_uids=self.config.socket.allow_uids,
+            max_connections=descriptors.for_producers(
+                max_descriptors, lanes=len(self.config.projects)
+            ),
+        )
+
+    def socket_intake(
+        self, writer: Writer, known: Known | None, admission: Admission
+    ) -> SocketIntake:
         """Intake by the JSON Lines socket."""
         return SocketIntake(
             judge=self.judge(known),
             writer=writer,
             clock=self.clock,
             max_event_bytes=self.config.events.max_bytes,
-            allow_uids=self.config.socket.allow_uids,
+            admission=admission,
         )
 
     def spool(
-        self, writer: Writer, known: Known | None, progress: Iterable[FileProgress]
+        self,
+        writer: Writer,
+        known: Known | None,
+        progress: Iterable[FileProgress],
+        max_descriptors: int,
     ) -> Spool | None:
         """Intake by the spool directory, where there is one."""
         if self.config.spool.path is None:
@@ -131,5 +149,6 @@ class Parts:
             clock=self.clock,
             projects=frozenset(self.config.projects),
             max_event_bytes=self.config.events.max_bytes,
+            max_removed=descriptors.for_removed_files(max_descriptors),
             progress=progress,
         )

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 MAX_REQUEST_BYTES = 64 << 10
+MAX_CLIENTS = 32
+"""At once; more are turned away."""
 _MAX_ANSWER_BYTES = 16 << 20
 
 Command = Callable[[dict[str, Any]], Any]
@@ -70,6 +72,10 @@ class Control:
 
         client = asyncio.current_task()
         assert client is not None, "a connection is served in a task"
+        if len(self._clients) >= MAX_CLIENTS:
+            writer.write(b'{"error":"too many clients at once; try again"}\n')
+            writer.close()
+            return
         self._clients.add(client)
         try:
             while not self._stopping and (line := await reader.readline()):

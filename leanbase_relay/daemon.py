@@ -19,7 +19,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from leanbase_relay import __version__, listener, systemd
+from leanbase_relay import __version__, descriptors, listener, systemd
 from leanbase_relay import config as configuration
 from leanbase_relay.assembly import Parts
 from leanbase_relay.clock import Clock, SystemClock
@@ -27,6 +27,7 @@ from leanbase_relay.config import Config
 from leanbase_relay.control import Aside, Command, Control
 from leanbase_relay.errors import ConfigError
 from leanbase_relay.intake.event import Judge
+from leanbase_relay.logs import Seldom
 from leanbase_relay.status import (
     ProjectView,
     SpoolView,
@@ -93,6 +94,7 @@ class Daemon:
         self._load = load
         self._clock = clock or SystemClock()
         self._failure = Failure()
+        self._seldom_none_left = Seldom(self._clock)
         self._threads: list[threading.Thread] = []
         self._reload_problem: str | None = None
 
@@ -132,8 +134,10 @@ class Daemon:
         }
         known = parts.known(house)
         progress = self._reader.spool_progress()
-        self._spool = parts.spool(self._writer, known, progress)
-        self._intake = parts.socket_intake(self._writer, known)
+        may_open = descriptors.raise_limit()
+        self._spool = parts.spool(self._writer, known, progress, may_open)
+        self._admission = parts.admission(may_open)
+        self._intake = parts.socket_intake(self._writer, known, self._admission)
         self._control = Control(self._commands(lambda: parts.judge(known)))
         intake_socket = listener.listen(
             config.socket.path, mode=config.socket.mode, group=config.socket.group
@@ -182,7 +186,10 @@ class Daemon:
         self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]
     ) -> None:
         error = context.get("exception") or RuntimeError(context.get("message"))
-        if isinstance(error, OSError):  # of one connection
+        if isinstance(error, OSError) and error.errno in descriptors.NONE_LEFT:
+            if times := self._seldom_none_left.times():
+                log.error("no_descriptors_left times=%d error=%s", times, error)
+        elif isinstance(error, OSError):  # of one connection
             loop.default_exception_handler(context)
         else:
             self._failure.record("intake", error)
@@ -286,6 +293,7 @@ class Daemon:
                 else max(look.next_attempt_at - now, 0.0),
             )
         problems = [self._reload_problem] if self._reload_problem else []
+        problems += self._admission.problems()
         view = View(
             now=self._clock.wall(),
             store=StoreView(

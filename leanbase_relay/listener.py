@@ -13,7 +13,7 @@ from pathlib import Path
 from leanbase_relay.errors import RelayError
 
 MAX_PATH_BYTES = 107  # sun_path of unix(7), less its final zero
-_BACKLOG = 1024
+BACKLOG = 1024
 
 
 class SocketInUse(RelayError):
@@ -40,7 +40,7 @@ def listen(path: Path, *, mode: int, group: str | None = None) -> socket.socket:
             if group is not None:
                 shutil.chown(path, group=group)
             path.chmod(mode)
-            sock.listen(_BACKLOG)
+            sock.listen(BACKLOG)
         except BaseException:
             sock.close()
             path.unlink()

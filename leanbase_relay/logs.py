@@ -5,6 +5,7 @@ as JSON its facts become members. What is not printable is escaped, so that nobo
 data can break a line or command a terminal.
 """
 
+import codecs
 import json
 import logging
 import os
@@ -14,7 +15,12 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, TextIO
 
+from leanbase_relay.clock import Clock
+
 PACKAGE = "leanbase_relay"
+
+SAY_AGAIN_SECONDS = 60.0
+"""Between two lines about what happens again and again."""
 
 _PRIORITIES = {
     logging.DEBUG: "<7>",
@@ -25,6 +31,7 @@ _PRIORITIES = {
 }
 """What journald reads at the beginning of a line, sd-daemon(3)."""
 
+_in_ascii = codecs.getencoder("unicode_escape")  # now: later no file may be opened
 _PLACE = re.compile(r"(?:\b(\w+)=)?%[-.\d]*[sdfr]")
 
 
@@ -55,6 +62,25 @@ def set_up(
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)
     logging.getLogger(PACKAGE).setLevel(level.upper())
+
+
+class Seldom:
+    """Keeps what happens again and again from filling the log."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._unsaid = 0
+        self._say_again_at = clock.monotonic()
+
+    def times(self) -> int:
+        """Once more: how often since it was last said; 0 = say nothing now."""
+        self._unsaid += 1
+        now = self._clock.monotonic()
+        if now < self._say_again_at:
+            return 0
+        times, self._unsaid = self._unsaid, 0
+        self._say_again_at = now + SAY_AGAIN_SECONDS
+        return times
 
 
 class TextForm(logging.Formatter):
@@ -124,8 +150,7 @@ def _escaped(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(
-        char if char.isprintable() else char.encode("unicode_escape").decode()
-        for char in text
+        char if char.isprintable() else _in_ascii(char)[0].decode() for char in text
     )
 
 

@@ -16,7 +16,7 @@ from leanbase_relay.cli.common import config_option, no_answer, no_permission
 from leanbase_relay.cli.screen import screen
 from leanbase_relay.clock import Clock, SystemClock
 from leanbase_relay.config import Config
-from leanbase_relay.errors import NotRunning
+from leanbase_relay.errors import NotRunning, RelayError
 from leanbase_relay.status import ProjectView, SpoolView, StoreView, View
 from leanbase_relay.store import lock
 
@@ -73,9 +73,7 @@ def look_at(conf: Config, clock: Clock) -> dict[str, Any]:
     hangs = False
     while (left := deadline - clock.monotonic()) > 0:
         try:
-            look: dict[str, Any] = control.ask(
-                conf.control.path, "status", timeout_seconds=left
-            )
+            look = _asked(conf.control.path, left)
         except TimeoutError:
             hangs = True
             break
@@ -91,6 +89,14 @@ def look_at(conf: Config, clock: Clock) -> dict[str, Any]:
     if hangs and pid is None:  # this user may not look at the lock
         raise no_answer(conf.control.path)
     return _from_store(conf, pid, clock.wall())
+
+
+def _asked(path: Path, seconds: float) -> dict[str, Any]:
+    """What the daemon answers itself."""
+    look: dict[str, Any] = control.ask(path, "status", timeout_seconds=seconds)
+    if "error" in look:
+        raise RelayError(f"the relay on {path}: {look['error']}")
+    return look
 
 
 def _from_store(conf: Config, pid: int | None, now: float) -> dict[str, Any]:

@@ -7,7 +7,8 @@ and nowhere else. Everything here runs in the intake loop's thread, but for
 
 Memory is bounded: by the bytes that a connection, and all of them together, may have
 waiting for a commit (beyond it they are not read, and the kernel slows the producer
-down), by the longest line, and by what a client that never reads leaves unsent.
+down), by the longest line and by what all unfinished ones may take, by what a client
+that never reads leaves unsent, and by the number of connections.
 """
 
 import asyncio
@@ -22,8 +23,12 @@ from dataclasses import dataclass
 
 from leanbase_relay.clock import Clock
 from leanbase_relay.errors import Stopping, StoreError, StoreFull
+from leanbase_relay.intake.admission import Admission
 from leanbase_relay.intake.event import Judge, Judged, Refusal
 from leanbase_relay.intake.line import too_long
+from leanbase_relay.intake.unfinished import Unfinished
+from leanbase_relay.listener import BACKLOG
+from leanbase_relay.logs import Seldom
 from leanbase_relay.store.deposit import DeadLetter, Deposit
 from leanbase_relay.store.writer import Receipt, Writer
 
@@ -34,11 +39,15 @@ MAX_READ_BYTES = 1 << 20
 MAX_WAITING_BYTES = 4 << 20
 """Of one connection, given to the writer and not yet settled."""
 MAX_WAITING_BYTES_TOGETHER = 12 << 20
+MAX_UNFINISHED_BYTES_TOGETHER = 8 << 20
+"""Of lines whose end has not come; but at least two of the longest."""
 MAX_UNSENT_BYTES = 64 << 10
 """Of `error` replies that a client does not read; beyond it they are left out. The
 counts are always right, and the dead letters keep every refused line."""
 
 _COUNTS = b'{"stored":%d,"refused":%d}\n'
+# What producers know as "send it again later": nothing was accepted, nothing is kept.
+_GIVEN_UP = "store unavailable: too many lines are unfinished at once"
 _PEERCRED = struct.Struct("3i")  # struct ucred of unix(7): pid, uid, gid
 
 
@@ -54,11 +63,7 @@ class _Pending:
 
 
 class SocketIntake:
-    """All connections of the JSON Lines socket.
-
-    Args:
-        allow_uids: who may send, by the kernel's word; None = whoever can connect.
-    """
+    """All connections of the JSON Lines socket."""
 
     def __init__(
         self,
@@ -67,19 +72,23 @@ class SocketIntake:
         writer: Writer,
         clock: Clock,
         max_event_bytes: int,
-        allow_uids: tuple[int, ...] | None = None,
+        admission: Admission,
     ) -> None:
         self.judge = judge
         self.writer = writer
         self.clock = clock
         self.max_event_bytes = max_event_bytes
-        self.allow_uids = allow_uids
+        self.admission = admission
         # One buffer serves all connections: what is read is taken out of it before
         # the loop turns to the next.
         self.buffer = memoryview(bytearray(MAX_READ_BYTES))
         self.waiting_bytes = 0
+        self.unfinished: Unfinished[_Connection] = Unfinished(
+            max(MAX_UNFINISHED_BYTES_TOGETHER, 2 * max_event_bytes)
+        )
         self._connections: set[_Connection] = set()
         self._paused: set[_Connection] = set()
+        self._seldom_given_up = Seldom(clock)
         self._settled: deque[tuple[_Pending, StoreError | Stopping | None]] = deque()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._server: asyncio.Server | None = None
@@ -91,6 +100,8 @@ class SocketIntake:
         self._server = await self._loop.create_unix_server(
             lambda: _Connection(self), sock=sock
         )
+        # asyncio listens anew, with a queue as short as what it accepts at once.
+        sock.listen(BACKLOG)
 
     async def stop(self, within_seconds: float) -> None:
         """Take no more, settle what was received, reply, close."""
@@ -113,8 +124,17 @@ class SocketIntake:
         self._connections.add(connection)
 
     def left(self, connection: "_Connection") -> None:
+        self.unfinished.note(connection, 0)
         self._connections.discard(connection)
         self._paused.discard(connection)
+
+    def holds(self, connection: "_Connection", unfinished: int) -> None:
+        """A connection has so many bytes of a line whose end has not come."""
+        self.unfinished.note(connection, unfinished)
+        while (idlest := self.unfinished.surplus()) is not None:
+            idlest.give_up_line()
+            if times := self._seldom_given_up.times():
+                log.warning("lines_given_up times=%d peer=%s", times, idlest.peer)
 
     def paused(self, connection: "_Connection", *, paused: bool) -> None:
         """Remember who is not read because too much is waiting."""
@@ -149,7 +169,7 @@ class _Connection(asyncio.BufferedProtocol):
     def __init__(self, intake: SocketIntake) -> None:
         self._intake = intake
         self._transport: asyncio.Transport | None = None
-        self._peer = "socket"
+        self.peer = "socket"
         self._tail = bytearray()  # a line that is not finished
         self._skipping = False  # the rest of a line that is too long
         self._lines = 0  # judged, blank ones too
@@ -175,11 +195,10 @@ class _Connection(asyncio.BufferedProtocol):
             socket.SOL_SOCKET, socket.SO_PEERCRED, _PEERCRED.size
         )
         pid, uid, _ = _PEERCRED.unpack(credentials)
-        self._peer = f"socket uid={uid} pid={pid}"
-        allowed = self._intake.allow_uids
-        if allowed is not None and uid not in allowed:
-            log.warning("connection_refused uid=%d pid=%d", uid, pid)
-            transport.write(_line(error=f"uid {uid} is not in socket.allow_uids"))
+        self.peer = f"socket uid={uid} pid={pid}"
+        why_not = self._intake.admission.enter(uid, pid)
+        if why_not is not None:
+            transport.write(_line(error=why_not))
             self._skipping = self._ended = True
             transport.close()
 
@@ -210,6 +229,7 @@ class _Connection(asyncio.BufferedProtocol):
         if exc is not None and not self._ended:
             self._receive_rest()
         self._transport = None
+        self._intake.admission.leave()
         self._intake.left(self)
         if not self.gone.done():
             self.gone.set_result(None)
@@ -230,6 +250,7 @@ class _Connection(asyncio.BufferedProtocol):
         # One more byte may be the \r of a line's end.
         if len(self._tail) > self._intake.max_event_bytes + 1:
             self._refuse_tail()
+        self._intake.holds(self, len(self._tail))
 
     def _receive_rest(self) -> None:
         """A producer that is gone hears no reply; what it wrote before counts."""
@@ -256,12 +277,26 @@ class _Connection(asyncio.BufferedProtocol):
         self._skipping = True
         self._submit(Judged((), (Refusal(1, reason, text, DEFAULT_PROJECT),), 1))
 
+    def give_up_line(self) -> None:
+        """Let go of a line that has stood still, and skip what may come of it."""
+        self._let_go_of_tail()
+        self._skipping = True
+        first_line = self._lines
+        self._lines += 1
+        refusal = Refusal(1, _GIVEN_UP, b"", DEFAULT_PROJECT)
+        self._give(first_line, Judged((), (refusal,), 1), Deposit())
+
+    def _let_go_of_tail(self) -> None:
+        self._tail = bytearray()
+        self._intake.unfinished.note(self, 0)
+
     def _end_of_lines(self) -> None:
         if self._ended:
             return
         self._ended = True
         if self._tail:
-            run, self._tail = bytes(self._tail), bytearray()
+            run = bytes(self._tail)
+            self._let_go_of_tail()
             self._take(run)
 
     def _submit(self, judged: Judged) -> None:
@@ -270,7 +305,7 @@ class _Connection(asyncio.BufferedProtocol):
         if not judged.chunks and not judged.refusals:
             return
         letters = tuple(
-            refusal.dead_letter(f"{self._peer} line={first_line + refusal.line}")
+            refusal.dead_letter(f"{self.peer} line={first_line + refusal.line}")
             for refusal in judged.refusals
         )
         self._give(first_line, judged, Deposit(judged.chunks, letters))
@@ -350,7 +385,7 @@ class _Connection(asyncio.BufferedProtocol):
 
     def finish(self) -> None:
         """The relay stops: settle what was received, then close."""
-        self._tail.clear()  # a line half received was promised nothing
+        self._let_go_of_tail()  # a line half received was promised nothing
         self._ended = True
         if self._transport is not None and self._reading:
             self._reading = False

@@ -41,9 +41,9 @@ from leanbase_relay.intake.spool_directory import (
     open_file,
 )
 from leanbase_relay.intake.spool_file import SpoolFile
-from leanbase_relay.intake.spool_problems import Problem, Problems, cause
+from leanbase_relay.intake.spool_problems import Problem, Problems, cause, of_opening
 from leanbase_relay.intake.spool_progress import ProgressBook
-from leanbase_relay.intake.spool_removal import Removal
+from leanbase_relay.intake.spool_removal import MAX_REMOVED, Removal
 from leanbase_relay.intake.spool_taking import Taker
 from leanbase_relay.store.deposit import FileId, FileProgress
 from leanbase_relay.store.writer import Writer
@@ -86,6 +86,7 @@ class Spool:
         writer: stores what is taken.
         projects: the configured names; a subdirectory of that name is served too.
         max_event_bytes: longer lines are refused.
+        max_removed: files that are kept open after their removal.
         progress: what the store knows of spool files.
     """
 
@@ -98,6 +99,7 @@ class Spool:
         *,
         projects: frozenset[str],
         max_event_bytes: int,
+        max_removed: int = MAX_REMOVED,
         progress: Iterable[FileProgress] = (),
     ) -> None:
         if config.path is None:
@@ -119,6 +121,7 @@ class Spool:
         self._removal = Removal(
             self._taker, clock, late_grace_seconds=config.late_grace_seconds
         )
+        self._max_removed = max_removed
         self._book = ProgressBook(writer, progress)
         self._problems = Problems()
         self._waiting = 0
@@ -208,7 +211,7 @@ class Spool:
         if self._book.untold >= _MAX_UNTOLD:
             self._taker.land_all()
             self._book.tell_store()
-        self._removal.let_go()
+        self._removal.let_go(keep=self._max_removed)
 
     # One file.
 
@@ -216,7 +219,7 @@ class Spool:
         try:
             file = open_file(entry)
         except OSError as error:
-            self._problems.add(Problem.UNREADABLE, entry.name, cause(error))
+            self._problems.add(of_opening(error), entry.name, cause(error))
             return
         if file is None:
             return
@@ -224,7 +227,7 @@ class Spool:
         try:
             ended = self._serve(file)
         except OSError as error:
-            self._problems.add(Problem.UNREADABLE, entry.name, cause(error))
+            self._problems.add(of_opening(error), entry.name, cause(error))
         finally:
             if not ended:
                 file.close()

@@ -9,6 +9,8 @@ import os
 from collections import Counter
 from enum import Enum
 
+from leanbase_relay import descriptors
+
 log = logging.getLogger(__name__)
 
 _NAMED = 3
@@ -25,6 +27,10 @@ class Problem(Enum):
         "spool.patterns"
     )
     UNREADABLE = "the spool cannot read {names}: {detail}; let the relay's user read it"
+    NONE_LEFT = (
+        "the spool cannot open {names} now: {detail}; it tries again at each scan. "
+        "Raise the limit on open files (LimitNOFILE= of the service)"
+    )
     UNREMOVABLE = (
         "the spool took {names} and cannot remove it: {detail}; let the relay's user "
         "write to the directory"
@@ -94,6 +100,13 @@ class Problems:
 def shown(name: str) -> str:
     """A file name as it may stand in a log line: on one line, without doubt."""
     return name if name.isprintable() and not set(name) & set(" \"'") else repr(name)
+
+
+def of_opening(error: OSError) -> Problem:
+    """Which problem it is that a file cannot be opened or read."""
+    if error.errno in descriptors.NONE_LEFT:
+        return Problem.NONE_LEFT
+    return Problem.UNREADABLE
 
 
 def cause(error: OSError) -> str:

@@ -18,6 +18,7 @@ from itertools import chain
 
 from leanbase_relay.clock import Clock
 from leanbase_relay.errors import Stopping, StoreError, StoreFull, StoreUnavailable
+from leanbase_relay.logs import Seldom
 from leanbase_relay.store import schema, stamps
 from leanbase_relay.store.chunk import MAX_CHUNK_BYTES
 from leanbase_relay.store.deposit import Deposit
@@ -32,9 +33,6 @@ log = logging.getLogger(__name__)
 
 MAX_GROUP_BYTES = 8 << 20
 """Event bytes that one transaction takes, roughly: what bounds its time and memory."""
-
-SAY_AGAIN_SECONDS = 60.0
-"""Between two log lines about a store that is full again and again."""
 
 _KEEP_FREE_BYTES = 4 << 20  # not worth giving back: the next events will fill it
 _KEEP_LOG_BYTES = 1 << 20
@@ -170,7 +168,7 @@ class Writer:
         self._space = store.measure()
         self._letter_bytes = store.dead_letter_bytes
         self._tidy_at: float | None = clock.monotonic() + _TIDY_SOON_SECONDS
-        self._say_full_at = clock.monotonic()
+        self._seldom_full = Seldom(clock)
         self.trouble: str | None = None
         """Why nothing can be stored, while that is so."""
         self.full = False
@@ -428,9 +426,7 @@ class Writer:
 
     def _say_full(self) -> None:
         """Log it when it begins; where acks make room all the time, once a minute."""
-        now = self._clock.monotonic()
-        if not self.full and now >= self._say_full_at:
-            self._say_full_at = now + SAY_AGAIN_SECONDS
+        if not self.full and self._seldom_full.times():
             log.warning("store_full max_bytes=%d", self._limits.max_bytes)
 
     # Trouble, and its end.

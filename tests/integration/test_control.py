@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from leanbase_relay import listener
-from leanbase_relay.control import Aside, Command, Control, ask
+from leanbase_relay.control import MAX_CLIENTS, Aside, Command, Control, ask
 from leanbase_relay.errors import NotRunning, RelayError, StoreUnavailable
 from tests.support.waiting import eventually
 
@@ -205,3 +205,18 @@ def test_a_command_that_does_not_end_does_not_keep_it_from_stopping(
     assert outcomes == [NotRunning]
     may_end.set()
     assert serving.faults == []
+
+
+def test_a_crowd_of_clients_is_turned_away_and_the_next_is_served(serve: Serve) -> None:
+    serving = serve({"status": lambda _: {"state": "idle"}})
+    crowd = [socket.socket(socket.AF_UNIX) for _ in range(MAX_CLIENTS)]
+    for client in crowd:
+        client.connect(str(serving.path))
+        client.sendall(b'{"command":')
+    eventually(lambda: "error" in serving.ask("status"))
+
+    crowd.pop().close()
+
+    eventually(lambda: serving.ask("status") == {"state": "idle"})
+    for client in crowd:
+        client.close()

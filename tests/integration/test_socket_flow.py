@@ -276,6 +276,52 @@ class TestBounds:
             assert sent < len(rest)
 
 
+class TestACrowd:
+    def test_unfinished_lines_have_a_bound_together(self, relay: RunningIntake) -> None:
+        """Forty producers stop in the middle of a large event; one goes on writing."""
+        large = event(1, properties={"x": "x" * (800 << 10)})
+        half, end = large[:-4], large[-4:]
+        before = resident_bytes()
+        idle = [relay.connect() for _ in range(40)]
+        with relay.connect() as busy:
+            busy.send(half)
+            for client in idle:
+                client.send(half)
+                busy.send(b"x")
+            relay.settle_loop()
+
+            assert resident_bytes() - before < 24 * MIB
+            (told, _) = idle[0].replies_until(1)
+            assert told == {
+                "line": 1,
+                "error": "store unavailable: too many lines are unfinished at once",
+            }
+            idle[0].send(end + event(2))
+            assert counts(idle[0].replies_until(2)) == (1, 1)
+            for client in (busy, idle[-1]):
+                client.send(end)
+                assert counts(client.replies_until(1)) == (1, 0)
+        for client in idle:
+            client.close()
+        assert relay.letters() == []
+
+    def test_more_than_there_may_be_are_told_and_hung_up_on(
+        self, short_dir: Path
+    ) -> None:
+        with RunningIntake(short_dir, max_connections=2) as relay:
+            one, two = relay.connect(), relay.connect()
+            with relay.connect() as third:
+                said = third.rest()
+            assert said == [{"error": "too many connections: 2 are open"}]
+            assert "2 producers are connected" in relay.intake.admission.problems()[0]
+
+            two.close()
+            eventually(lambda: not relay.intake.admission.problems())
+            with relay.connect() as fourth:
+                assert counts(fourth.send_all(event(1))) == (1, 0)
+            one.close()
+
+
 class TestTheStop:
     def test_what_was_received_is_settled_and_told(self, relay: RunningIntake) -> None:
         relay.hold()

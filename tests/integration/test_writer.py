@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from leanbase_relay.errors import Stopping, StoreFull, StoreUnavailable
+from leanbase_relay.logs import SAY_AGAIN_SECONDS
 from leanbase_relay.store.chunk import Chunk
 from leanbase_relay.store.deposit import DeadLetter, Deposit, FileId, FileProgress
 from leanbase_relay.store.merging import OLD_SECONDS
@@ -23,7 +24,6 @@ from leanbase_relay.store.store import Store
 from leanbase_relay.store.totals import Position, Totals
 from leanbase_relay.store.writer import (
     MAX_GROUP_BYTES,
-    SAY_AGAIN_SECONDS,
     Limits,
     Receipt,
     Writer,
@@ -615,7 +615,8 @@ def test_a_store_that_is_full_again_and_again_is_said_once_a_minute(
     for number in range(1, 6):
         fill(writer, lambda n: deposit(noise(MIB, n)), 6)
         assert is_full(writer)
-        writer.apply(lambda store, n=number: store.ack("default", Position(3 * n, 0)))
+        upto = Position(3 * number, 0)
+        writer.apply(partial(Store.ack, project="default", upto=upto))
         writer.step()
         assert not is_full(writer)
         clock.now += SAY_AGAIN_SECONDS / 4

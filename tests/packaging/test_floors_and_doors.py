@@ -28,6 +28,7 @@ GROUND = {
     "clock",
     "config",
     "deflate",
+    "descriptors",
     "errors",
     "keys",
     "listener",

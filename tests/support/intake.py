@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, Self
 
 from leanbase_relay import listener
 from leanbase_relay.clock import Clock
+from leanbase_relay.intake.admission import Admission
 from leanbase_relay.intake.event import Judge
 from leanbase_relay.intake.socket import SocketIntake
 from leanbase_relay.store import schema
@@ -84,6 +85,7 @@ class RunningIntake:
         max_event_bytes: int = MAX_EVENT_BYTES,
         projects: frozenset[str] = frozenset({"default", "shop"}),
         allow_uids: tuple[int, ...] | None = None,
+        max_connections: int = 1 << 16,
     ) -> None:
         self.path = directory / "relay.sock"
         self._store_path = directory / "relay.db"
@@ -98,7 +100,9 @@ class RunningIntake:
             writer=self.writer,
             clock=clock,
             max_event_bytes=max_event_bytes,
-            allow_uids=allow_uids,
+            admission=Admission(
+                clock, allow_uids=allow_uids, max_connections=max_connections
+            ),
         )
         self._loop = asyncio.new_event_loop()
         self._loop.set_exception_handler(
