@@ -5,7 +5,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -49,10 +49,18 @@ class RelayProcess:
         directory: short, see the fixture `short_dir`.
         url: of the upstream; nobody listens there by default.
         settings: over those that are good for tests, group by group.
+        through: a command that becomes the daemon, such as ``prlimit --nofile=64``.
+        environ: beside ours.
     """
 
     def __init__(
-        self, directory: Path, url: str = NOBODY, settings: Settings | None = None
+        self,
+        directory: Path,
+        url: str = NOBODY,
+        settings: Settings | None = None,
+        *,
+        through: Sequence[str] = (),
+        environ: Mapping[str, str] | None = None,
     ) -> None:
         self.directory = directory
         self.config = directory / "config.yaml"
@@ -60,6 +68,8 @@ class RelayProcess:
         self.control = directory / "control.sock"
         self.store = directory / "relay.db"
         self.spool = directory / "spool"
+        self._through = through
+        self._environ = environ or {}
         self._log = directory / "relay.log"
         self._child: subprocess.Popen[bytes] | None = None
         self.configure(url, settings)
@@ -102,11 +112,11 @@ class RelayProcess:
         """Start without waiting."""
         with self._log.open("ab") as log:
             self._child = subprocess.Popen(
-                [COMMAND, "run", "-c", self.config],
+                [*self._through, COMMAND, "run", "-c", self.config],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env=environment(environ),
+                env=environment({**self._environ, **environ}),
             )
 
     @property
