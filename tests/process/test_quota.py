@@ -20,7 +20,7 @@ DOWN = Script().then_always(Fault.answer(503, "busy"))
 
 forms = pytest.mark.parametrize(
     ("max_bytes", "seconds"),
-    [(32 * MIB, 0.4), pytest.param(256 * MIB, 60.0, marks=pytest.mark.slow)],
+    [(32 * MIB, 0.4), pytest.param(256 * MIB, 30.0, marks=pytest.mark.slow)],
 )
 
 

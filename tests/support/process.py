@@ -154,14 +154,14 @@ class RelayProcess:
     def signal(self, number: signal.Signals) -> None:
         self.child.send_signal(number)
 
-    def wait(self) -> int:
+    def wait(self, within: float = WITHIN_SECONDS) -> int:
         """Its exit code, once it has ended."""
-        return self.child.wait(WITHIN_SECONDS)
+        return self.child.wait(within)
 
-    def stop(self) -> int:
+    def stop(self, within: float = WITHIN_SECONDS) -> int:
         """SIGTERM, and the exit code."""
         self.signal(signal.SIGTERM)
-        return self.wait()
+        return self.wait(within)
 
     def kill(self) -> None:
         """SIGKILL: what a crash is to the store."""
