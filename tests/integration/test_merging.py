@@ -1,10 +1,12 @@
 """Small rows of an old backlog become large ones, and nobody notices."""
 
 from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 
 import pytest
 
+from benchmarks.events import blocks
 from leanbase_relay.store import stamps
 from leanbase_relay.store.chunk import Chunk, split, unpack
 from leanbase_relay.store.merging import LEAST_ROWS, MAX_SPAN_MS, Claims, Merging
@@ -84,6 +86,33 @@ def test_small_rows_become_large_ones_with_the_same_events(house: House) -> None
     assert totals.backlog_events == 120
     assert totals.backlog_bytes == sum(row.bytes for row in house.rows())
     assert all(len(unpack(row.packed)) == row.bytes for row in house.rows())
+
+
+@pytest.mark.parametrize(
+    "events", [5_000, pytest.param(1_000_000, marks=pytest.mark.slow)]
+)
+def test_events_that_came_one_by_one_take_120_bytes_each_once_they_are_merged(
+    house: House, events: int
+) -> None:
+    """A shop's events, of 465 bytes on average, with the index and all else."""
+    hours_ago_ms = round((house.clock.wall() - 6 * 3600) * 1000)
+    numbers = count()
+    for block in blocks(events):
+        with house.store.transaction():
+            for line in block.splitlines():
+                row = row_of(Chunk("default", 1, line), stamped=None)
+                house.store.append(row, now_ms=hours_ago_ms + 10 * next(numbers))
+    before = house.store.measure().live
+    assert before / events > 300
+
+    merging = Merging(
+        house.store, house.clock, house.claims, max_events=5000, max_bytes=1 << 20
+    )
+    while merging.step():
+        pass
+
+    assert house.store.measure().live / events < 120
+    assert house.store.totals["default"].backlog_events == events
 
 
 def test_what_is_young_flows_and_is_left_alone(house: House) -> None:
