@@ -7,9 +7,17 @@ interrupt any wait. Tests pass a clock whose waiting advances its time.
 
 import threading
 import time
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, Self
+
+LEAST_SHIFT_SECONDS = 1.0
+"""What the wall clock must have been moved by. Clocks that drift, or that are slewed,
+move with the boot clock; only a clock that is set moves alone."""
+
+UNSET_BEFORE = 1_577_836_800.0
+"""2020, by the wall clock: one that shows less was not set yet when it was read."""
 
 
 class Poke:
@@ -57,6 +65,33 @@ class Clock(Protocol):
 
     def stop(self) -> None:
         """End every wait, now and from now on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """When something was: told right also when the wall clock was set since.
+
+    Attributes:
+        wall: as it stood then.
+        apart: how far it was from the clock that counts from the boot.
+    """
+
+    wall: float
+    apart: float
+
+    @classmethod
+    def now(cls, clock: Clock) -> Self:
+        wall = clock.wall()
+        return cls(wall, wall - clock.since_boot())
+
+    def shift(self, clock: Clock) -> float:
+        """By how many seconds the wall clock was set since then."""
+        shift = clock.wall() - clock.since_boot() - self.apart
+        return shift if abs(shift) >= LEAST_SHIFT_SECONDS else 0.0
+
+    def told(self, clock: Clock) -> float:
+        """When it was, by the wall clock as it stands today."""
+        return self.wall + self.shift(clock)
 
 
 class SystemClock:

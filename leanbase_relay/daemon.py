@@ -22,19 +22,21 @@ from typing import Any
 from leanbase_relay import __version__, descriptors, listener, systemd
 from leanbase_relay import config as configuration
 from leanbase_relay.assembly import Parts
-from leanbase_relay.clock import Clock, SystemClock
+from leanbase_relay.clock import Clock, Moment, SystemClock
 from leanbase_relay.config import Config
 from leanbase_relay.control import Aside, Command, Control
 from leanbase_relay.errors import ConfigError
 from leanbase_relay.intake.event import Judge
 from leanbase_relay.logs import Seldom
 from leanbase_relay.status import (
+    Life,
     ProjectView,
     SpoolView,
     StoreView,
     View,
     screen_status,
     seconds,
+    waits_since,
 )
 from leanbase_relay.store import lock
 from leanbase_relay.store.reader import Reader
@@ -123,11 +125,13 @@ class Daemon:
         _make_lasting(config.store.path.parent)
         house.enter_context(lock.held(config.store.path))
         self._started_at = self._clock.monotonic()
+        self._begun = Moment.now(self._clock)
         store = Store.open(config.store.path)
         house.callback(self._close_store, store)
         parts = Parts(config, self._clock)
         self._writer = parts.writer(store, on_committed=self._committed)
         self._reader = self._open_reader(house)
+        self._last_before = self._reader.last_chunk()
         self._lanes = {
             name: parts.lane(project, self._open_reader(house), self._writer)
             for name, project in config.projects.items()
@@ -279,13 +283,14 @@ class Daemon:
     def _answer_status(self, _: dict[str, Any]) -> dict[str, Any]:
         config, now = self._config, self._clock.monotonic()
         refused_ms = self._reader.lately_refused_ms()
+        life = Life(self._last_before, self._begun.told(self._clock))
         projects = {}
         for name, lane in self._lanes.items():
             look = lane.status()
             projects[name] = ProjectView(
                 url=lane.upstream.url,
                 totals=self._writer.totals.get(name, Totals()),
-                oldest_at=seconds(self._reader.oldest_accepted_at_ms(name)),
+                oldest_at=waits_since(self._reader.oldest(name), life=life),
                 refused_at=seconds(refused_ms.get(name)),
                 lane=look,
                 next_attempt_in_seconds=None

@@ -9,14 +9,15 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from leanbase_relay import __version__
+from leanbase_relay.clock import UNSET_BEFORE
 from leanbase_relay.store.totals import Totals
 
 if TYPE_CHECKING:  # forwarder and store are heavy, and `status` is to be quick
     from leanbase_relay.forward.lane import LaneStatus
-    from leanbase_relay.store.reader import Reader
+    from leanbase_relay.store.reader import Oldest, Reader
 
 STATES = (
     "idle",
@@ -168,14 +169,43 @@ def stored_totals(reader: "Reader", names: Sequence[str]) -> dict[str, ProjectVi
     refused_ms = reader.lately_refused_ms()
     views = {}
     for name in dict.fromkeys((*names, *totals)):
-        oldest = reader.oldest_accepted_at_ms(name)
+        oldest = reader.oldest(name)
         views[name] = ProjectView(
             url="",
             totals=totals.get(name, Totals()),
-            oldest_at=seconds(oldest),
+            oldest_at=waits_since(oldest, life=None),
             refused_at=seconds(refused_ms.get(name)),
         )
     return views
+
+
+class Life(NamedTuple):
+    """A run of the daemon.
+
+    Attributes:
+        last_before: the newest chunk that it found.
+        begun_at: when it began, by the wall clock as it stands.
+    """
+
+    last_before: int
+    begun_at: float
+
+
+def waits_since(oldest: "Oldest | None", *, life: Life | None) -> float | None:
+    """Since when the oldest event waits; None if there is none, or nobody knows.
+
+    It was stamped by the clock of then. Whatever that said, an event that came in this
+    life has not waited for longer; and one that was stamped before the clock was set
+    waits for nobody knows how long, but at least since this life began.
+    """
+    if oldest is None:
+        return None
+    stamp = oldest.accepted_at_ms / 1000
+    if life is not None and oldest.chunk > life.last_before:
+        return max(stamp, life.begun_at)
+    if stamp >= UNSET_BEFORE:
+        return stamp
+    return life.begun_at if life else None
 
 
 def seconds(ms: int | None) -> float | None:

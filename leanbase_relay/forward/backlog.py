@@ -53,8 +53,8 @@ class Backlog:
 
     def oldest_waits_since(self) -> float | None:
         """When the oldest event was accepted, by the wall clock; None without one."""
-        at_ms = self._reader.oldest_accepted_at_ms(self.project, self.position)
-        return None if at_ms is None else at_ms / 1000
+        oldest = self._reader.oldest(self.project, self.position)
+        return None if oldest is None else oldest.accepted_at_ms / 1000
 
     def next_batch(self, *, max_events: int, max_bytes: int) -> Batch | None:
         """The oldest events; what is damaged among them is buried on the way."""

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from leanbase_relay.clock import Clock
+from leanbase_relay.clock import Clock, Moment
 from leanbase_relay.errors import Stopping
 from leanbase_relay.forward.backlog import AGAIN_SECONDS, Backlog
 from leanbase_relay.forward.backoff import retrying
@@ -97,9 +97,9 @@ class Lane:
         self._dead_in_a_row = 0
         self._attempt = 0
         self._next_attempt_at: float | None = None
-        self._last_success_at: float | None = None
-        self._last_error: tuple[str, float] | None = None
-        self._skew_seconds: float | None = None
+        self._last_success: Moment | None = None
+        self._last_error: tuple[str, Moment] | None = None
+        self._skew: tuple[float, Moment] | None = None
 
     # What others call.
 
@@ -132,15 +132,17 @@ class Lane:
 
     def status(self) -> LaneStatus:
         """A look from any thread."""
+        clock, success = self._clock, self._last_success
         error, error_at = self._last_error or (None, None)
+        skew, measured = self._skew or (None, None)
         return LaneStatus(
             state=self._state(),
             attempt=self._attempt,
             next_attempt_at=self._next_attempt_at,
-            last_success_at=self._last_success_at,
+            last_success_at=success.told(clock) if success else None,
             last_error=error,
-            last_error_at=error_at,
-            skew_seconds=self._skew_seconds,
+            last_error_at=error_at.told(clock) if error_at else None,
+            skew_seconds=skew + measured.shift(clock) if skew and measured else skew,
         )
 
     # The thread.
@@ -283,7 +285,8 @@ class Lane:
         now = self._clock.wall()
         judgement = sending.judge(answer, now=now)
         if judgement.verdict is Verdict.DELIVERED:
-            self._skew_seconds = skew_seconds(answer, now=now)
+            skew = skew_seconds(answer, now=now)
+            self._skew = None if skew is None else (skew, Moment.now(self._clock))
         return self._settle(sending, judgement, most_in_a_row=MOST_IN_A_ROW)
 
     def _settle(
@@ -341,7 +344,7 @@ class Lane:
         self._attempt = attempt
         self._not_before = now + judgement.not_before_seconds
         self._next_attempt_at = now + delay
-        self._last_error = (judgement.reason, self._clock.wall())
+        self._last_error = (judgement.reason, Moment.now(self._clock))
         if self._trouble is None or self._trouble.verdict is not judgement.verdict:
             held = judgement.verdict is Verdict.HELD
             log.warning(
@@ -354,9 +357,9 @@ class Lane:
         self._trouble = judgement
 
     def _decided(self, judgement: Judgement) -> None:
-        now = self._clock.wall()
+        now = Moment.now(self._clock)
         if judgement.verdict is Verdict.DELIVERED:
-            self._last_success_at = now
+            self._last_success = now
         else:
             self._last_error = (judgement.reason, now)
         if self._trouble is not None:

@@ -110,12 +110,13 @@ def judge(answer: Answer, *, now: float) -> Judgement:
 
     Args:
         answer: of one attempt.
-        now: wall clock, for a `Retry-After` that is a date.
+        now: wall clock, for a `Retry-After` that is a date, if the upstream does not
+            say what time it has itself.
     """
     status = answer.status
     if status is None:
         return _no_answer(answer)
-    floor = retry_after_seconds(answer.retry_after, now=now)
+    floor = retry_after_seconds(answer.retry_after, now=_upstreams_now(answer, now))
     if 200 <= status < 300:
         return replace(_success(answer), not_before_seconds=floor)
     verdict = _BY_STATUS.get(status)
@@ -132,6 +133,12 @@ def skew_seconds(answer: Answer, *, now: float) -> float | None:
         return now - _moment(answer.date)
     except (ValueError, OverflowError):
         return None
+
+
+def _upstreams_now(answer: Answer, now: float) -> float:
+    """The time by the clock that its dates are by; ours may be wrong."""
+    skew = skew_seconds(answer, now=now)
+    return now if skew is None else now - skew
 
 
 def retry_after_seconds(text: str | None, *, now: float) -> float:

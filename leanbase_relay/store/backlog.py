@@ -3,8 +3,9 @@
 import sqlite3
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from leanbase_relay.clock import UNSET_BEFORE
 from leanbase_relay.store import schema
 from leanbase_relay.store.schema import Integer
 
@@ -16,7 +17,8 @@ _WITHIN = """
       from chunk
      where id > :after and id <= :upto
        and (:project is null or project = :project)
-       and (:accepted_before_ms is null or accepted_at_ms < :accepted_before_ms)
+       and (:accepted_before_ms is null
+            or accepted_at_ms between :set_since_ms and :accepted_before_ms - 1)
      order by id
      limit :limit
 """
@@ -29,7 +31,8 @@ _WAITING = """
       from chunk join project on project.name = chunk.project
      where id > :after and id <= :upto
        and (:project is null or chunk.project = :project)
-       and (:accepted_before_ms is null or accepted_at_ms < :accepted_before_ms)
+       and (:accepted_before_ms is null
+            or accepted_at_ms between :set_since_ms and :accepted_before_ms - 1)
      group by chunk.project
      order by chunk.project
 """
@@ -43,13 +46,18 @@ class Share:
         upto: the id of its last chunk.
         after: its first chunk is the next one.
         project: whose; None is everybody's.
-        accepted_before_ms: only what is older; None is of any age.
+        accepted_before_ms: only what is older; None is of any age. What was stamped
+            by a clock that was not set is of no age that anybody knows.
     """
 
     upto: Integer
     after: Integer = 0
     project: str | None = None
     accepted_before_ms: Integer | None = None
+
+    def named(self) -> dict[str, Any]:
+        """What the statements above ask for."""
+        return asdict(self) | {"set_since_ms": round(UNSET_BEFORE * 1000)}
 
 
 class ChunkSize(NamedTuple):
@@ -78,7 +86,7 @@ def oldest(conn: sqlite3.Connection, *, limit: int) -> list[ChunkSize]:
 
 def within(conn: sqlite3.Connection, share: Share, *, limit: int) -> list[ChunkSize]:
     """The first chunks of a share."""
-    rows = conn.execute(_WITHIN, asdict(share) | {"limit": limit})
+    rows = conn.execute(_WITHIN, share.named() | {"limit": limit})
     return [ChunkSize(*row) for row in rows]
 
 
@@ -103,4 +111,4 @@ class BacklogReader:
         """How much each project has there."""
         if self._conn is None:
             return []
-        return [Waiting(*row) for row in self._conn.execute(_WAITING, asdict(share))]
+        return [Waiting(*row) for row in self._conn.execute(_WAITING, share.named())]

@@ -7,7 +7,7 @@ transaction is open, the write-ahead log cannot be folded in and grows.
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from leanbase_relay.store import letters, schema
 from leanbase_relay.store.chunk import Packed
@@ -16,7 +16,8 @@ from leanbase_relay.store.size import file_bytes, log_path
 from leanbase_relay.store.totals import BEGINNING, Position, Totals, read_totals
 
 _OLDEST_FROM = """
-    select accepted_at_ms from chunk where project = ? and id >= ? order by id limit 1
+    select id, accepted_at_ms from chunk
+     where project = ? and id >= ? order by id limit 1
 """
 _PEEK = """
     select id, events, bytes, accepted_at_ms, checksum, data,
@@ -25,6 +26,16 @@ _PEEK = """
      where project = ? and id >= ?
      order by id
 """
+
+
+class Oldest(NamedTuple):
+    """Which chunk has the event that waits for longest, and since when.
+
+    `accepted_at_ms` is by the wall clock of then, right or wrong.
+    """
+
+    chunk: int
+    accepted_at_ms: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,12 +115,15 @@ class Reader:
         found = self._conn.execute("select 1 from chunk where id = ?", (chunk,))
         return found.fetchone() is not None
 
-    def oldest_accepted_at_ms(
-        self, project: str, start: Position = BEGINNING
-    ) -> int | None:
-        """When the first event from a position on was accepted; None if none is."""
+    def oldest(self, project: str, start: Position = BEGINNING) -> Oldest | None:
+        """The first event from a position on; None if there is none."""
         row = self._conn.execute(_OLDEST_FROM, (project, start.chunk)).fetchone()
-        return row[0] if row else None
+        return Oldest(*row) if row else None
+
+    def last_chunk(self) -> int:
+        """The id of the newest chunk; 0 if there is none."""
+        (last,) = self._conn.execute("select max(id) from chunk").fetchone()
+        return last or 0
 
     def lately_refused_ms(self) -> dict[str, int]:
         """When the upstream last refused an event of a project for good; roughly."""

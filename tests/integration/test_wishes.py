@@ -15,6 +15,8 @@ from leanbase_relay.store.totals import Position
 from leanbase_relay.wishes import SLICE_BYTES, SLICE_CHUNKS, SLICE_LETTERS
 from tests.support.letters import ACCEPTED_AT_MS, LetterHouse, event
 
+NOW_MS = 1_800_000_000_000
+
 
 @pytest.fixture
 def house(tmp_path: Path) -> Iterator[LetterHouse]:
@@ -274,16 +276,29 @@ def test_what_is_delivered_while_it_is_purged_counts_once(house: LetterHouse) ->
 
 
 def test_only_what_was_asked_for_goes(house: LetterHouse) -> None:
-    house.append(event(1), at_ms=100)
-    house.append(event(2), at_ms=200)
-    last = house.append(event(3), at_ms=50)
-    house.append(event(4), project="shop", at_ms=100)
-    house.append(event(5), at_ms=50)
+    house.append(event(1), at_ms=NOW_MS - 100)
+    house.append(event(2), at_ms=NOW_MS)
+    last = house.append(event(3), at_ms=NOW_MS - 150)
+    house.append(event(4), project="shop", at_ms=NOW_MS - 100)
+    house.append(event(5), at_ms=NOW_MS - 150)
 
-    house.wish("purge_backlog", upto=last, project="default", accepted_before_ms=200)
+    house.wish("purge_backlog", upto=last, project="default", accepted_before_ms=NOW_MS)
 
     assert house.backlog() == [event(2), event(5)]
     assert house.backlog("shop") == [event(4)]
+
+
+def test_what_came_while_the_clock_was_not_set_is_not_given_up_for_its_age(
+    house: LetterHouse,
+) -> None:
+    """Its stamp says 1970, and it may be an hour old."""
+    last = house.append(event(1), at_ms=3_600_000)
+
+    house.wish("purge_backlog", upto=last, accepted_before_ms=NOW_MS)
+
+    assert house.backlog() == [event(1)]
+    house.wish("purge_backlog", upto=last)
+    assert house.backlog() == []
 
 
 def test_a_purge_goes_in_slices(house: LetterHouse) -> None:

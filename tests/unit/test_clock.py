@@ -2,7 +2,8 @@ import threading
 
 import pytest
 
-from leanbase_relay.clock import Poke, SystemClock
+from leanbase_relay.clock import Moment, Poke, SystemClock
+from tests.support.clock import FakeClock
 
 
 def test_a_poke_spares_the_next_wait_and_only_that() -> None:
@@ -64,3 +65,22 @@ def test_a_wait_may_be_longer_than_the_platform_can(seconds: float) -> None:
     poke.set()
 
     assert not clock.wait(seconds, poke)
+
+
+def test_a_moment_is_told_right_after_the_clock_was_set(clock: FakeClock) -> None:
+    clock.wall_offset -= clock.wall()  # it is 1970
+    moment = Moment.now(clock)
+    clock.now += 60
+    assert moment.told(clock) == pytest.approx(0)
+
+    clock.wall_offset += 1_800_000_000
+
+    assert clock.wall() - moment.told(clock) == pytest.approx(60)
+
+
+def test_a_moment_is_not_moved_by_small_corrections(clock: FakeClock) -> None:
+    moment = Moment.now(clock)
+    clock.now += 3600
+    clock.wall_offset += 0.9
+
+    assert moment.told(clock) == moment.wall

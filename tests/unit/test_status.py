@@ -8,6 +8,7 @@ import pytest
 from leanbase_relay.forward.lane import LaneStatus
 from leanbase_relay.status import (
     STATES,
+    Life,
     ProjectView,
     SpoolView,
     StoreView,
@@ -16,7 +17,9 @@ from leanbase_relay.status import (
     json_status,
     screen_status,
     status,
+    waits_since,
 )
+from leanbase_relay.store.reader import Oldest
 from leanbase_relay.store.totals import Position, Totals
 
 NOW = 1_800_000_000.0
@@ -209,6 +212,27 @@ def test_a_clock_that_was_set_back_makes_no_negative_age() -> None:
     assert status(view(projects={"default": young}))["backlog"][
         "oldest_age_seconds"
     ] == pytest.approx(0)
+
+
+TODAY = Life(last_before=7, begun_at=NOW - 600)
+
+
+@pytest.mark.parametrize(
+    ("chunk", "stamp", "life", "since"),
+    [
+        (8, NOW - 60, TODAY, NOW - 60),
+        (8, 20.0, TODAY, NOW - 600),  # the clock was set since, from 1970
+        (8, NOW - 86_400, TODAY, NOW - 600),  # or by a day
+        (7, NOW - 86_400, TODAY, NOW - 86_400),
+        (7, 20.0, TODAY, NOW - 600),  # of an earlier life: at least since then
+        (7, NOW - 86_400, None, NOW - 86_400),
+        (7, 20.0, None, None),
+    ],
+)
+def test_no_clock_makes_an_event_wait_for_longer_than_it_can_have(
+    chunk: int, stamp: float, life: Life | None, since: float | None
+) -> None:
+    assert waits_since(Oldest(chunk, round(stamp * 1000)), life=life) == since
 
 
 def test_problems_of_the_spool_and_of_the_daemon_are_told() -> None:

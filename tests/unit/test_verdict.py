@@ -86,6 +86,18 @@ def test_the_floor_of_the_answer_goes_with_the_verdict() -> None:
     assert judged.not_before_seconds == 7
 
 
+def test_a_retry_after_that_is_a_date_is_by_the_clock_of_who_says_it() -> None:
+    """This machine's may be wrong by years, and would wait for as long as it may."""
+    answer = Answer(
+        status=503,
+        retry_after="Fri, 15 Jan 2027 08:00:07 GMT",
+        date="Fri, 15 Jan 2027 08:00:00 GMT",
+    )
+
+    for now in (0.0, NOW, NOW + 86_400):
+        assert judge(answer, now=now).not_before_seconds == 7
+
+
 def test_a_redirect_says_that_it_is_not_followed() -> None:
     assert "never followed" in judge(Answer(status=301), now=NOW).reason
 

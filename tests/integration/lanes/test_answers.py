@@ -334,6 +334,26 @@ def test_a_clock_that_differs_from_the_upstreams_is_noticed(
     assert lane.status().skew_seconds == pytest.approx(seen, abs=2)
 
 
+def test_what_a_lane_tells_of_times_is_right_when_the_clock_was_set_since(
+    relay: Relay, sink: Sink, clock: LaneClock
+) -> None:
+    relay.add(1)
+    sink.follow(Script().then(Fault.answer(503), Fault.skewed(3600)))
+    lane = relay.lane(sink, clock)
+    lane.run()
+    before = lane.status()
+    assert before.last_error_at is not None
+    assert before.last_success_at is not None
+    assert before.skew_seconds is not None
+
+    clock.wall_offset += 3600
+
+    after = lane.status()
+    assert after.last_error_at == pytest.approx(before.last_error_at + 3600)
+    assert after.last_success_at == pytest.approx(before.last_success_at + 3600)
+    assert after.skew_seconds == pytest.approx(before.skew_seconds + 3600)
+
+
 # Imports.
 
 
