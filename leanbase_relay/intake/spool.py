@@ -44,6 +44,7 @@ from leanbase_relay.intake.spool_file import SpoolFile
 from leanbase_relay.intake.spool_problems import Problem, Problems, cause, of_opening
 from leanbase_relay.intake.spool_progress import ProgressBook
 from leanbase_relay.intake.spool_removal import MAX_REMOVED, Removal
+from leanbase_relay.intake.spool_taken import Taken
 from leanbase_relay.intake.spool_taking import Taker
 from leanbase_relay.store.deposit import FileId, FileProgress
 from leanbase_relay.store.writer import Writer
@@ -124,6 +125,7 @@ class Spool:
         self._max_removed = max_removed
         self._book = ProgressBook(writer, progress)
         self._problems = Problems()
+        self._taken = Taken()
         self._waiting = 0
         self._ignored = 0
         self._news = clock.poke()
@@ -155,6 +157,8 @@ class Spool:
         except StoreError as no:
             self._store_refused = True
             self._problems.add(Problem.STORE, "store", str(no))
+        finally:
+            self._taken.end_scan()
         self._problems.end_scan()
 
     def close(self) -> None:
@@ -298,13 +302,7 @@ class Spool:
         if file.removed:
             return
         if not file.trail.left_because:
-            log.info(
-                "file_taken name=%s lines=%d refused=%d blank=%d",
-                file.name,
-                file.progress.lines,
-                file.trail.refused,
-                file.trail.blank,
-            )
+            self._taken.note(file)
         if not self._remove(file):
             self._book.note_unfinished(file)
             file.close()

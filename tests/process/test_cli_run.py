@@ -41,6 +41,20 @@ def test_a_second_daemon_leaves_with_3_and_names_the_first(short_dir: Path) -> N
     assert f"(pid {relay.pid})" in second.stderr
 
 
+def test_a_wrong_configuration_leaves_the_store_alone(short_dir: Path) -> None:
+    with RelayProcess(short_dir) as relay:
+        relay.command("send", stdin=b'{"event":"seen","distinct_id":"u1"}\n')
+        relay.stop()
+    before = {path: path.read_bytes() for path in short_dir.glob("relay.db*")}
+    relay.configure(settings={"store": {"max_bytes": "plenty"}})
+
+    assert relay.command("run").returncode == 78
+
+    after = {path: path.read_bytes() for path in short_dir.glob("relay.db*")}
+    assert after == before
+    assert relay.store in after
+
+
 @pytest.mark.parametrize("command", ["run", "check-config"])
 def test_ten_mistakes_are_ten_complaints(short_dir: Path, command: str) -> None:
     path = short_dir / "wrong.yaml"

@@ -1,5 +1,6 @@
 """Many producers at once, slow ones and bad ones: memory is bounded, and none waits."""
 
+import os
 import resource
 import socket
 from collections.abc import Callable, Iterator
@@ -10,10 +11,11 @@ import pytest
 
 from benchmarks.process import look
 from leanbase_relay import descriptors
+from leanbase_relay.sink import Fault, Script, Sink
 from tests.support.intake import Client, counts, event
-from tests.support.load import Beside, Metronome, Probe
+from tests.support.load import Beside, Flood, Metronome, Probe
 from tests.support.process import RelayProcess
-from tests.support.waiting import paced
+from tests.support.waiting import eventually, paced
 
 pytestmark = pytest.mark.process
 
@@ -118,3 +120,19 @@ def test_a_line_of_200_mb_without_end_is_one_refused_line(
         assert counts(endless.replies_until(2)) == (1, 1)
         assert most_rss_mb(relay) - before < 20
         assert relay.stop() == 0
+
+
+@pytest.mark.slow
+def test_an_upstream_that_is_slow_costs_no_memory(short_dir: Path) -> None:
+    """Events as large as they may be, faster than they go."""
+    slow = Script().then_always(Fault.hang(0.3, stores=None))
+    large = event(1, properties={"x": os.urandom(440_000).hex()})
+    with (
+        Sink(script=slow, keep="counts") as sink,
+        RelayProcess(short_dir, sink.url) as relay,
+    ):
+        with Flood(relay.socket, lambda: large) as flood:
+            eventually(lambda: flood.sent_bytes > 400 * MB, within=60)
+        assert sink.counts.requests > 0
+        assert most_rss_mb(relay) < MOST_RSS_MB
+        assert relay.stop(within=10) == 0
