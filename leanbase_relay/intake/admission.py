@@ -1,11 +1,23 @@
 """Admission: who may connect to send events, and how many at once."""
 
 import logging
+import socket
+import struct
+from typing import NamedTuple
 
 from leanbase_relay.clock import Clock
 from leanbase_relay.logs import Seldom
 
 log = logging.getLogger(__name__)
+
+_PEERCRED = struct.Struct("3i")  # struct ucred of unix(7): pid, uid, gid
+
+
+class Guest(NamedTuple):
+    """Who has connected, and why that one has to go; None who may stay."""
+
+    peer: str
+    why_not: str | None
 
 
 class Admission:
@@ -29,22 +41,14 @@ class Admission:
         self._seldom_strangers = Seldom(clock)
         self._seldom_too_many = Seldom(clock)
 
-    def enter(self, uid: int, pid: int) -> str | None:
-        """Somebody is there, until `leave`; why that one has to go, if so."""
+    def enter(self, connection: socket.socket) -> Guest:
+        """Somebody is there, until `leave`."""
         self._inside += 1
-        if self._allow_uids is not None and uid not in self._allow_uids:
-            if times := self._seldom_strangers.times():
-                log.warning(
-                    "connection_refused times=%d uid=%d pid=%d", times, uid, pid
-                )
-            return f"uid {uid} is not in socket.allow_uids"
-        if self._inside > self._max_connections:
-            if times := self._seldom_too_many.times():
-                log.warning(
-                    "too_many_connections times=%d max=%d", times, self._max_connections
-                )
-            return f"too many connections: {self._max_connections} are open"
-        return None
+        credentials = connection.getsockopt(
+            socket.SOL_SOCKET, socket.SO_PEERCRED, _PEERCRED.size
+        )
+        pid, uid, _ = _PEERCRED.unpack(credentials)
+        return Guest(f"socket uid={uid} pid={pid}", self._why_not(uid, pid))
 
     def leave(self) -> None:
         """Somebody is gone, whether let in or not."""
@@ -60,3 +64,18 @@ class Admission:
             "connections, or raise the limit (LimitNOFILE= of the service)."
         )
         return [sentence]
+
+    def _why_not(self, uid: int, pid: int) -> str | None:
+        if self._allow_uids is not None and uid not in self._allow_uids:
+            if times := self._seldom_strangers.times():
+                log.warning(
+                    "connection_refused times=%d uid=%d pid=%d", times, uid, pid
+                )
+            return f"uid {uid} is not in socket.allow_uids"
+        if self._inside > self._max_connections:
+            if times := self._seldom_too_many.times():
+                log.warning(
+                    "too_many_connections times=%d max=%d", times, self._max_connections
+                )
+            return f"too many connections: {self._max_connections} are open"
+        return None

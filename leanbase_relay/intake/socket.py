@@ -5,10 +5,10 @@ written in `_Connection.settled`, which runs when the writer has settled a recei
 and nowhere else. Everything here runs in the intake loop's thread, but for
 `SocketIntake._on_settled`.
 
-Memory is bounded: by the bytes that a connection, and all of them together, may have
-waiting for a commit (beyond it they are not read, and the kernel slows the producer
-down), by the longest line and by what all unfinished ones may take, by what a client
-that never reads leaves unsent, and by the number of connections.
+Memory is bounded: by what a connection, and all of them together, may have waiting for
+a commit (beyond it the kernel slows the producers down), by the longest line and what
+all unfinished ones may take, by what a client that never reads leaves unsent, and by
+the number of connections.
 """
 
 import asyncio
@@ -17,7 +17,6 @@ import json
 import logging
 import os
 import socket
-import struct
 from collections import deque
 from dataclasses import dataclass
 
@@ -48,7 +47,6 @@ counts are always right, and the dead letters keep every refused line."""
 _COUNTS = b'{"stored":%d,"refused":%d}\n'
 # What producers know as "send it again later": nothing was accepted, nothing is kept.
 _GIVEN_UP = "store unavailable: too many lines are unfinished at once"
-_PEERCRED = struct.Struct("3i")  # struct ucred of unix(7): pid, uid, gid
 
 
 @dataclass(slots=True)
@@ -84,11 +82,12 @@ class SocketIntake:
         self.buffer = memoryview(bytearray(MAX_READ_BYTES))
         self.waiting_bytes = 0
         self.unfinished: Unfinished[_Connection] = Unfinished(
-            max(MAX_UNFINISHED_BYTES_TOGETHER, 2 * max_event_bytes)
+            max(MAX_UNFINISHED_BYTES_TOGETHER, 2 * max_event_bytes),
+            give_up=_Connection.give_up_line,
         )
         self._connections: set[_Connection] = set()
         self._paused: set[_Connection] = set()
-        self._seldom_given_up = Seldom(clock)
+        self.seldom_given_up = Seldom(clock)
         self._settled: deque[tuple[_Pending, StoreError | Stopping | None]] = deque()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._server: asyncio.Server | None = None
@@ -127,14 +126,6 @@ class SocketIntake:
         self.unfinished.note(connection, 0)
         self._connections.discard(connection)
         self._paused.discard(connection)
-
-    def holds(self, connection: "_Connection", unfinished: int) -> None:
-        """A connection has so many bytes of a line whose end has not come."""
-        self.unfinished.note(connection, unfinished)
-        while (idlest := self.unfinished.surplus()) is not None:
-            idlest.give_up_line()
-            if times := self._seldom_given_up.times():
-                log.warning("lines_given_up times=%d peer=%s", times, idlest.peer)
 
     def paused(self, connection: "_Connection", *, paused: bool) -> None:
         """Remember who is not read because too much is waiting."""
@@ -191,12 +182,8 @@ class _Connection(asyncio.BufferedProtocol):
         assert isinstance(transport, asyncio.Transport), "a stream socket"
         self._transport = transport
         self._intake.joined(self)
-        credentials = transport.get_extra_info("socket").getsockopt(
-            socket.SOL_SOCKET, socket.SO_PEERCRED, _PEERCRED.size
-        )
-        pid, uid, _ = _PEERCRED.unpack(credentials)
-        self.peer = f"socket uid={uid} pid={pid}"
-        why_not = self._intake.admission.enter(uid, pid)
+        sock = transport.get_extra_info("socket")
+        self.peer, why_not = self._intake.admission.enter(sock)
         if why_not is not None:
             transport.write(_line(error=why_not))
             self._skipping = self._ended = True
@@ -250,7 +237,7 @@ class _Connection(asyncio.BufferedProtocol):
         # One more byte may be the \r of a line's end.
         if len(self._tail) > self._intake.max_event_bytes + 1:
             self._refuse_tail()
-        self._intake.holds(self, len(self._tail))
+        self._intake.unfinished.note(self, len(self._tail))
 
     def _receive_rest(self) -> None:
         """A producer that is gone hears no reply; what it wrote before counts."""
@@ -281,10 +268,11 @@ class _Connection(asyncio.BufferedProtocol):
         """Let go of a line that has stood still, and skip what may come of it."""
         self._let_go_of_tail()
         self._skipping = True
-        first_line = self._lines
-        self._lines += 1
         refusal = Refusal(1, _GIVEN_UP, b"", DEFAULT_PROJECT)
-        self._give(first_line, Judged((), (refusal,), 1), Deposit())
+        self._give(self._lines, Judged((), (refusal,), 1), Deposit())
+        self._lines += 1
+        if times := self._intake.seldom_given_up.times():
+            log.warning("lines_given_up times=%d peer=%s", times, self.peer)
 
     def _let_go_of_tail(self) -> None:
         self._tail = bytearray()

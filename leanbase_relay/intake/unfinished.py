@@ -2,9 +2,9 @@
 
 A producer may write most of a large event and then stop, and so may a thousand of them.
 The one that has stood still for longest is given up first: who is writing goes on.
-Pure.
 """
 
+from collections.abc import Callable
 from typing import Generic, TypeVar
 
 Owner = TypeVar("Owner")
@@ -18,10 +18,12 @@ class Unfinished(Generic[Owner]):
 
     Args:
         max_bytes: that may be held, but for small ones.
+        give_up: has an owner let go of its line, which notes that it holds nothing.
     """
 
-    def __init__(self, max_bytes: int) -> None:
+    def __init__(self, max_bytes: int, give_up: Callable[[Owner], None]) -> None:
         self._max_bytes = max_bytes
+        self._give_up = give_up
         self._sizes: dict[Owner, int] = {}  # who wrote last stands last
         self._bytes = 0
 
@@ -31,9 +33,5 @@ class Unfinished(Generic[Owner]):
         if size > SMALL_BYTES:
             self._sizes[owner] = size
             self._bytes += size
-
-    def surplus(self) -> Owner | None:
-        """Whose line is to be given up; None while there is room."""
-        if self._bytes <= self._max_bytes:
-            return None
-        return next(iter(self._sizes))
+        while self._bytes > self._max_bytes:
+            self._give_up(next(iter(self._sizes)))

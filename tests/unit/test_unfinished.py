@@ -3,37 +3,49 @@ from leanbase_relay.intake.unfinished import SMALL_BYTES, Unfinished
 MIB = 1 << 20
 
 
-def test_while_there_is_room_nobody_has_to_give_up() -> None:
-    lines: Unfinished[str] = Unfinished(3 * MIB)
-    for owner in "abc":
-        lines.note(owner, MIB)
+class Lines:
+    """Owners by their names; who is given up is written down."""
 
-    assert lines.surplus() is None
+    def __init__(self, max_bytes: int) -> None:
+        self.given_up: list[str] = []
+        self.account = Unfinished(max_bytes, self._give_up)
+
+    def _give_up(self, owner: str) -> None:
+        self.given_up.append(owner)
+        self.account.note(owner, 0)
+
+
+def test_while_there_is_room_nobody_has_to_give_up() -> None:
+    lines = Lines(3 * MIB)
+    for owner in "abc":
+        lines.account.note(owner, MIB)
+
+    assert lines.given_up == []
 
 
 def test_who_stood_still_for_longest_gives_up_first() -> None:
-    lines: Unfinished[str] = Unfinished(3 * MIB)
+    lines = Lines(3 * MIB)
     for owner in "abca":
-        lines.note(owner, MIB)
-    lines.note("d", MIB)
+        lines.account.note(owner, MIB)
 
-    assert lines.surplus() == "b"
-    lines.note("b", 0)
-    assert lines.surplus() is None
+    lines.account.note("d", MIB)
+    lines.account.note("e", 2 * MIB)
+
+    assert lines.given_up == ["b", "c", "a"]
 
 
 def test_what_is_finished_makes_room() -> None:
-    lines: Unfinished[str] = Unfinished(MIB)
-    lines.note("a", MIB)
-    lines.note("a", 0)
-    lines.note("b", MIB)
+    lines = Lines(MIB)
+    lines.account.note("a", MIB)
+    lines.account.note("a", 0)
+    lines.account.note("b", MIB)
 
-    assert lines.surplus() is None
+    assert lines.given_up == []
 
 
 def test_small_ones_are_nobodys_fault() -> None:
-    lines: Unfinished[int] = Unfinished(MIB)
+    lines = Lines(MIB)
     for owner in range(1000):
-        lines.note(owner, SMALL_BYTES)
+        lines.account.note(str(owner), SMALL_BYTES)
 
-    assert lines.surplus() is None
+    assert lines.given_up == []
