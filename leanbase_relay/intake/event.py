@@ -31,6 +31,7 @@ from leanbase_relay.intake.line import (
     judge_line,
     mint_uuid,
 )
+from leanbase_relay.keys import KeyRing
 from leanbase_relay.store.chunk import MAX_CHUNK_BYTES, Chunk, runs_of
 from leanbase_relay.store.deposit import DeadLetter
 from leanbase_relay.store.row import merged
@@ -63,6 +64,7 @@ class _Properties(Struct, gc=False):
 
     cookieless: bool | UnsetType | None = field(default=UNSET, name="$cookieless_mode")
     profile: bool | UnsetType = field(default=UNSET, name="$process_person_profile")
+    token: UnsetType = UNSET  # where browser SDKs have the key
 
 
 class _Located(_Properties, gc=False):
@@ -169,6 +171,8 @@ class Judge:
         projects: the configured names.
         disable_geoip: `events.disable_geoip`.
         max_events: of one chunk, so that batches are made of whole chunks.
+        keys: what never reaches the store, be it in a dead letter.
+        from_sdk: see `Rules`.
     """
 
     def __init__(
@@ -178,8 +182,11 @@ class Judge:
         projects: frozenset[str],
         disable_geoip: bool = False,
         max_events: int = 5000,
+        keys: KeyRing | None = None,
+        from_sdk: bool = False,
     ) -> None:
-        self._rules = Rules(max_bytes, projects, disable_geoip)
+        keys = keys or KeyRing()
+        self._rules = Rules(max_bytes, projects, disable_geoip, keys, from_sdk)
         self._max_events = max_events
         seen: type[_Seen] = _SeenLocated if disable_geoip else _Seen
         self._look: msgspec.json.Decoder[_Seen] = msgspec.json.Decoder(seen)
@@ -205,6 +212,11 @@ class Judge:
             judged = Judged((chunk,), (), lines)
         return judged.as_import() if historical else judged
 
+    def refusal(self, line: int, reason: str, text: bytes, *, project: str) -> Refusal:
+        """What is kept of a line that is turned down."""
+        kept = self._rules.keys.masked(text)[: self._rules.max_bytes]
+        return Refusal(line, reason, kept, project)
+
     def _without_head(
         self, run: bytes, lines: int, project: str
     ) -> tuple[bytes, str, bool]:
@@ -212,7 +224,7 @@ class Judge:
 
         So a run for a project, or of an import, goes the fast way like any other.
         """
-        found = _HEAD.match(run)
+        found = None if self._rules.from_sdk else _HEAD.match(run)
         if found is None or not found[0][1:]:
             return run, project, False
         name = found["project"].decode() if found["project"] else project
@@ -277,8 +289,9 @@ class Judge:
                 try:
                     accepted.append(self._alone(line, project, now_ms))
                 except Refused as no:
-                    text = line[: self._rules.max_bytes]
-                    refusals.append(Refusal(line_number, str(no), text, project))
+                    refusals.append(
+                        self.refusal(line_number, str(no), line, project=project)
+                    )
         # The sort is stable: it keeps the order of each project's lines.
         chunks = merged(
             sorted(accepted, key=attrgetter("project")),

@@ -21,10 +21,13 @@ import simdjson
 from msgspec import Raw, Struct, field
 
 from leanbase_relay.intake import timestamp
+from leanbase_relay.keys import KeyRing
 
 MAX_NESTING = 125
 """Levels of an event of its own: the upstream's parser stops at 128, counted from
 the request's envelope, which adds an object and an array."""
+
+TOO_LONG = "longer than events.max_bytes"
 
 _KEYS = ("api_key", "token", "$token")  # one field in three spellings
 _KNOWN = {
@@ -32,8 +35,8 @@ _KNOWN = {
     *("distinct_id", "$distinct_id", *_KEYS),
 }
 # Protocol v1's members beside the properties, and the properties they stand for.
-_TEXT_PLACES = {"session_id": "$session_id", "window_id": "$window_id"}
-_OPTION_PLACES = {  # with the first characters of values of the right type
+TEXT_PLACES = {"session_id": "$session_id", "window_id": "$window_id"}
+OPTION_PLACES = {  # with the first characters of values of the right type
     "cookieless_mode": ("$cookieless_mode", "tf"),
     "disable_skew_correction": ("$ignore_sent_at", "tf"),
     "process_person_profile": ("$process_person_profile", "tf"),
@@ -70,9 +73,12 @@ class _Properties(Struct, gc=False):
     address: Raw = field(default=_ABSENT, name="$ip")
     geoip_disable: Raw = field(default=_ABSENT, name="$geoip_disable")
     distinct_id: Raw = _ABSENT
+    token: Raw = _ABSENT
 
 
 _look = msgspec.json.Decoder(_Properties).decode
+_GONE = b""  # the value of a property that is to go
+_NO_KEYS = KeyRing()
 
 
 class Refused(Exception):
@@ -87,11 +93,16 @@ class Rules:
         max_bytes: the size of an event, above which it is refused.
         projects: the configured names.
         disable_geoip: add `$geoip_disable` where an event says nothing of its place.
+        keys: what never reaches the store.
+        from_sdk: the event came as protocol v0 has it. What that does not know passes
+            through: members that speak to the relay, and those of protocol v1.
     """
 
     max_bytes: int
     projects: frozenset[str]
     disable_geoip: bool = False
+    keys: KeyRing = _NO_KEYS
+    from_sdk: bool = False
 
 
 class Line(NamedTuple):
@@ -117,7 +128,8 @@ def judge_line(line: bytes, rules: Rules, *, project: str, now_ms: int) -> Line:
         Refused: the line is not an event.
     """
     if len(line) > rules.max_bytes:
-        raise Refused(f"line is longer than events.max_bytes ({rules.max_bytes} bytes)")
+        what = "event" if rules.from_sdk else "line"
+        raise Refused(f"{what} is {TOO_LONG} ({rules.max_bytes} bytes)")
     members = parse(line)
     event = _Event(members, rules, now_ms)
     event.check_key()
@@ -211,7 +223,7 @@ class _Event:
             self._remove(name)
 
     def take_project(self, project: str) -> str:
-        if "project" not in self._members:
+        if self._rules.from_sdk or "project" not in self._members:
             return project
         name = _value(self._members["project"].decode())
         if not isinstance(name, str):
@@ -223,6 +235,8 @@ class _Event:
 
     def take_historical(self) -> bool:
         """An import says so on its lines; upstream it is said of a whole request."""
+        if self._rules.from_sdk:
+            return False
         value = self._members.get("historical_migration", b"null")
         if value not in (b"true", b"false", b"null"):
             raise Refused(
@@ -239,7 +253,8 @@ class _Event:
 
     def mend_properties(self) -> None:
         self._mend_php_map("properties")
-        self._bring_members_home()
+        if not self._rules.from_sdk:
+            self._bring_members_home()
         if "properties" not in self._members:
             if self._rules.disable_geoip:
                 self._put("properties", b'{"$geoip_disable":true}')
@@ -248,8 +263,9 @@ class _Event:
         self._properties = _look(self._members["properties"])
         changes = _changed_properties(self._properties, self._rules)
         if changes:
-            properties = _members(self._members["properties"])
-            self._put("properties", _object(properties | changes))
+            properties = _members(self._members["properties"]) | changes
+            kept = {name: value for name, value in properties.items() if value}
+            self._put("properties", _object(kept))
 
     def _bring_members_home(self) -> None:
         """Put what protocol v1 has beside the properties where `batch` has it: in them.
@@ -260,7 +276,7 @@ class _Event:
         """
         given = {
             place: value
-            for name, place in _TEXT_PLACES.items()
+            for name, place in TEXT_PLACES.items()
             if (value := self._members.get(name, b""))[:1] == b'"'
         }
         options = self._members.get("options", b"")
@@ -271,7 +287,7 @@ class _Event:
         properties = self._members.get("properties", b"{}")
         if properties[:1] == b"{":
             self._put("properties", _object(_members(properties) | given))
-            for name in ("options", *_TEXT_PLACES):
+            for name in ("options", *TEXT_PLACES):
                 self._remove(name)
 
     def mend_person_members(self) -> None:
@@ -372,7 +388,7 @@ class _Event:
 
 
 def _changed_properties(properties: _Properties, rules: Rules) -> dict[str, bytes]:
-    """The members of `properties` that need another value, or are to be added."""
+    """The members of `properties` that need another value, or are to come or to go."""
     changes = {}
     if bytes(properties.cookieless) not in (b"", b"true", b"false", b"null"):
         raise Refused("properties.$cookieless_mode: must be a boolean")
@@ -382,6 +398,9 @@ def _changed_properties(properties: _Properties, rules: Rules) -> dict[str, byte
         changes["$process_person_profile"] = wish.strip(b'"')
     if rules.disable_geoip and not properties.address and not properties.geoip_disable:
         changes["$geoip_disable"] = b"true"
+    token = bytes(properties.token)
+    if token[:1] == b'"' and rules.keys.project_of(_text(token).strip()):
+        changes["token"] = _GONE  # where browser SDKs have the key
     return changes
 
 
@@ -389,7 +408,7 @@ def _option_properties(options: Mapping[str, bytes]) -> dict[str, bytes]:
     """The properties that v1 makes of well-typed `options`."""
     return {
         place: value
-        for name, (place, first) in _OPTION_PLACES.items()
+        for name, (place, first) in OPTION_PLACES.items()
         if chr((value := options.get(name, b"n"))[0]) in first
     }
 
