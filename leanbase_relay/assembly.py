@@ -6,6 +6,7 @@ gives them their life.
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from leanbase_relay.clock import Clock
 from leanbase_relay.config import Config, ProjectConfig
@@ -14,11 +15,15 @@ from leanbase_relay.forward.upstream import Upstream
 from leanbase_relay.intake.event import Judge
 from leanbase_relay.intake.socket import SocketIntake
 from leanbase_relay.intake.spool import Spool
+from leanbase_relay.keys import KeyRing
 from leanbase_relay.store.deposit import FileProgress
 from leanbase_relay.store.reader import Reader
 from leanbase_relay.store.store import Store
 from leanbase_relay.store.totals import Totals
 from leanbase_relay.store.writer import Limits, Writer
+
+if TYPE_CHECKING:
+    from leanbase_relay.intake.capture_api import CaptureApi
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +32,7 @@ class Parts:
 
     config: Config
     clock: Clock
+    keys: KeyRing
 
     def writer(
         self, store: Store, *, on_committed: Callable[[Mapping[str, Totals]], None]
@@ -78,7 +84,7 @@ class Parts:
             max_attempts=retry.max_attempts,
         )
 
-    def judge(self) -> Judge:
+    def judge(self, *, from_sdk: bool = False) -> Judge:
         """A judge of events: one for each thread that judges."""
         config = self.config
         return Judge(
@@ -86,6 +92,8 @@ class Parts:
             projects=frozenset(config.projects),
             disable_geoip=config.events.disable_geoip,
             max_events=config.batch.max_events,
+            keys=self.keys,
+            from_sdk=from_sdk,
         )
 
     def socket_intake(self, writer: Writer) -> SocketIntake:
@@ -95,6 +103,21 @@ class Parts:
             writer=writer,
             clock=self.clock,
             max_event_bytes=self.config.events.max_bytes,
+            allow_uids=self.config.socket.allow_uids,
+        )
+
+    def capture_api(self, writer: Writer) -> "CaptureApi | None":
+        """Intake by HTTP, where it has an address."""
+        if not self.config.http.listen:
+            return None
+        # aiohttp takes 12 MB, which nobody is to pay for nothing.
+        from leanbase_relay.intake.capture_api import CaptureApi
+
+        return CaptureApi(
+            a_judge=lambda: self.judge(from_sdk=True),
+            keys=self.keys,
+            writer=writer,
+            clock=self.clock,
             allow_uids=self.config.socket.allow_uids,
         )
 

@@ -42,6 +42,7 @@ from leanbase_relay.settings import (
     members_of,
     no_such_setting,
     one_of,
+    place_of,
     shown,
 )
 
@@ -196,7 +197,6 @@ _COMPARISONS: dict[str, tuple[Callable[[Any, Any], bool], str]] = {
 _NOT_BUILT_YET = {
     "upstream.protocol": "batch",
     "events.person_profiles": "as_sent",
-    "http.listen": (),
 }
 
 
@@ -376,6 +376,10 @@ def _impossible(values: dict[str, Any]) -> Iterator[str]:
         given, bound = (_SETTINGS[key].show(value) for value in (values[key], limit))
         against = f"{other} ({bound})" if isinstance(other, str) else bound
         yield f"{key}: {given} is {words} {against}; {why}"
+    for address in values.get("http.listen", ()):
+        for key in ("socket.path", "control.path", "store.path"):
+            if place_of(address) == values.get(key):
+                yield f"http.listen: {address} is {key}; each needs a path of its own"
 
 
 def _not_built_yet(values: dict[str, Any]) -> Iterator[str]:

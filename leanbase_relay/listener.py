@@ -13,7 +13,7 @@ from pathlib import Path
 from leanbase_relay.errors import RelayError
 
 MAX_PATH_BYTES = 107  # sun_path of unix(7), less its final zero
-_BACKLOG = 1024
+BACKLOG = 1024
 
 
 class SocketInUse(RelayError):
@@ -40,7 +40,7 @@ def listen(path: Path, *, mode: int, group: str | None = None) -> socket.socket:
             if group is not None:
                 shutil.chown(path, group=group)
             path.chmod(mode)
-            sock.listen(_BACKLOG)
+            sock.listen(BACKLOG)
         except BaseException:
             sock.close()
             path.unlink()
@@ -78,7 +78,7 @@ def listen_tcp(host: str, port: int) -> list[socket.socket]:
 def _bound_tcp(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        sock = socket.create_server((host, port), family=family, backlog=_BACKLOG)
+        sock = socket.create_server((host, port), family=family, backlog=BACKLOG)
     except OSError as error:
         at = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         if error.errno == errno.EADDRINUSE:
