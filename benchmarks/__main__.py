@@ -17,6 +17,7 @@ from rich.table import Table
 from benchmarks import (
     end_to_end,
     events,
+    http,
     idle,
     machine,
     many,
@@ -30,7 +31,7 @@ from benchmarks.question import Figure, Question, Sample, Setting
 
 QUESTIONS = {
     module.QUESTION.name: module.QUESTION
-    for module in (stored, end_to_end, spool, many, single, idle)
+    for module in (stored, end_to_end, spool, many, single, http, idle)
 }
 RESULTS = Path(__file__).with_name("results")
 
