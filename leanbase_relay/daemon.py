@@ -12,6 +12,7 @@ import faulthandler
 import logging
 import os
 import signal
+import socket
 import sys
 import threading
 from collections.abc import Callable, Mapping
@@ -27,6 +28,8 @@ from leanbase_relay.config import Config
 from leanbase_relay.control import Aside, Command, Control
 from leanbase_relay.errors import ConfigError
 from leanbase_relay.intake.event import Judge
+from leanbase_relay.keys import KeyRing
+from leanbase_relay.settings import place_of
 from leanbase_relay.status import (
     ProjectView,
     SpoolView,
@@ -95,6 +98,7 @@ class Daemon:
         self._failure = Failure()
         self._threads: list[threading.Thread] = []
         self._reload_problem: str | None = None
+        self._keys = KeyRing(config.projects.values())
 
     def run(self) -> int:
         """Live until SIGTERM or SIGINT; returns the exit code."""
@@ -123,7 +127,7 @@ class Daemon:
         self._started_at = self._clock.monotonic()
         store = Store.open(config.store.path)
         house.callback(self._close_store, store)
-        parts = Parts(config, self._clock)
+        parts = Parts(config, self._clock, self._keys)
         self._writer = parts.writer(store, on_committed=self._committed)
         self._reader = self._open_reader(house)
         self._lanes = {
@@ -134,6 +138,7 @@ class Daemon:
         progress = self._reader.spool_progress()
         self._spool = parts.spool(self._writer, known, progress)
         self._intake = parts.socket_intake(self._writer, known)
+        self._capture_api = parts.capture_api(self._writer, known)
         self._control = Control(self._commands(lambda: parts.judge(known)))
         intake_socket = listener.listen(
             config.socket.path, mode=config.socket.mode, group=config.socket.group
@@ -143,6 +148,7 @@ class Daemon:
             config.control.path, mode=config.socket.mode, group=config.socket.group
         )
         house.callback(listener.unlink, config.control.path)
+        http_sockets = self._http_sockets(house)
         self._writer_thread = self._thread("writer", self._writer.run)
         self._lane_threads = [
             self._thread(f"lane {name}", lane.run) for name, lane in self._lanes.items()
@@ -152,9 +158,24 @@ class Daemon:
         self._thread("intake", self._loop.run_forever)
         self._in_loop(self._intake.start(intake_socket))
         self._in_loop(self._control.start(control_socket))
+        if self._capture_api is not None:
+            self._in_loop(self._capture_api.start(http_sockets))
         self._spool_thread = (
             self._thread("spool", self._spool.run) if self._spool else None
         )
+
+    def _http_sockets(self, house: ExitStack) -> list[socket.socket]:
+        config = self._config
+        socks: list[socket.socket] = []
+        for address in config.http.listen:
+            where = place_of(address)
+            if isinstance(where, Path):
+                mode, group = config.socket.mode, config.socket.group
+                socks.append(listener.listen(where, mode=mode, group=group))
+                house.callback(listener.unlink, where)
+            else:
+                socks += listener.listen_tcp(*where)
+        return socks
 
     def _open_reader(self, house: ExitStack) -> Reader:
         reader = Reader(self._config.store.path)
@@ -220,11 +241,14 @@ class Daemon:
             return
         self._reload_problem = _needs_restart(self._config, config)
         self._config = config
-        parts = Parts(config, self._clock)
-        for name, lane in self._lanes.items():
-            if name in config.projects:
-                upstream = parts.upstream(config.projects[name])
-                lane.reconfigure(upstream, parts.lane_settings())
+        parts = Parts(config, self._clock, self._keys)
+        kept = [
+            config.projects[name] for name in self._lanes if name in config.projects
+        ]
+        self._keys.renew(kept)
+        for project in kept:
+            upstream = parts.upstream(project)
+            self._lanes[project.name].reconfigure(upstream, parts.lane_settings())
         log.info("config_reloaded")
         if self._reload_problem:
             log.warning("config_needs_restart %s", self._reload_problem)
@@ -234,7 +258,7 @@ class Daemon:
     def _stop(self) -> None:
         self._clock.stop()  # lanes and spool end at their next step
         with contextlib.suppress(TimeoutError, RuntimeError):
-            self._in_loop(self._intake.stop(INTAKE_SECONDS), INTAKE_SECONDS + 0.5)
+            self._in_loop(self._stop_intake(), INTAKE_SECONDS + 0.5)
         _join(self._lane_threads, DELIVERY_SECONDS, self._clock)
         for lane in self._lanes.values():
             lane.upstream.abort()
@@ -246,6 +270,12 @@ class Daemon:
         with contextlib.suppress(TimeoutError, RuntimeError):
             self._in_loop(self._control.stop(CONTROL_SECONDS / 2), CONTROL_SECONDS)
         self._loop.call_soon_threadsafe(self._loop.stop)
+
+    async def _stop_intake(self) -> None:
+        stops = [self._intake.stop(INTAKE_SECONDS)]
+        if self._capture_api is not None:
+            stops.append(self._capture_api.stop(INTAKE_SECONDS))
+        await asyncio.gather(*stops)
 
     def _close_store(self, store: Store) -> None:
         # A writer that hangs on a dead disk keeps its connection; the process ends.
@@ -286,6 +316,8 @@ class Daemon:
                 else max(look.next_attempt_at - now, 0.0),
             )
         problems = [self._reload_problem] if self._reload_problem else []
+        if self._capture_api is not None:
+            problems += self._capture_api.problems()
         view = View(
             now=self._clock.wall(),
             store=StoreView(

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 
 from leanbase_relay.clock import Clock
 from leanbase_relay.errors import Stopping, StoreError, StoreFull
-from leanbase_relay.intake.event import Judge, Judged, Refusal
+from leanbase_relay.intake.event import Judge, Judged
 from leanbase_relay.intake.line import too_long
 from leanbase_relay.store.deposit import DeadLetter, Deposit
 from leanbase_relay.store.writer import Receipt, Writer
@@ -250,11 +250,12 @@ class _Connection(asyncio.BufferedProtocol):
     def _refuse_tail(self) -> None:
         """A line without an end is refused as soon as it is too long."""
         limit = self._intake.max_event_bytes
-        reason = too_long(limit)
-        text = bytes(self._tail[:limit])
+        refusal = self._intake.judge.refusal(
+            1, too_long(limit), bytes(self._tail), project=DEFAULT_PROJECT
+        )
         self._tail = bytearray()
         self._skipping = True
-        self._submit(Judged((), (Refusal(1, reason, text, DEFAULT_PROJECT),), 1))
+        self._submit(Judged((), (refusal,), 1))
 
     def _end_of_lines(self) -> None:
         if self._ended:

@@ -32,6 +32,7 @@ GROUND = {
     "keys",
     "listener",
     "logs",
+    "lz64",
     "settings",
     "systemd",
 }
@@ -39,11 +40,15 @@ GROUND = {
 EXCEPTIONS = {("sink", "store"): False}
 
 DOORS = {
+    "aiohttp": {"intake.web"},
     "click": {"cli"},
     "isal": {"deflate"},
     "msgspec": {
+        "intake.capture_v1",
+        "intake.envelope",
         "intake.event",
         "intake.line",
+        "intake.pieces",
         "intake.profiles",
         "store.chunk",
         "store.look",
