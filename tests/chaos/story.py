@@ -12,7 +12,13 @@ from pathlib import Path
 
 from leanbase_relay.sink import Fault, Script, Sink
 from tests.chaos.oracle import Oracle, Verdict
-from tests.chaos.producers import Producer, SocketProducer, SpoolProducer
+from tests.chaos.producers import (
+    HttpProducer,
+    Producer,
+    SocketProducer,
+    SpoolProducer,
+)
+from tests.support.ports import free_port
 from tests.support.process import RelayProcess
 from tests.support.waiting import eventually
 
@@ -96,6 +102,7 @@ class Story:
         self._rng = random.Random(plan.seed)
         self._oracle = Oracle()
         self._nobody = threading.Event()
+        self._port = free_port()
 
     def run(self) -> Outcome:
         """Let it happen, then let all arrive, then compare."""
@@ -131,16 +138,22 @@ class Story:
         )
 
     def _relay(self, url: str) -> RelayProcess:
-        spool = {"path": str(self._directory / "spool"), "scan_interval": "200ms"}
-        return RelayProcess(self._directory, url, {**SETTINGS, "spool": spool})
+        spool: dict[str, object] = {
+            "path": str(self._directory / "spool"),
+            "scan_interval": "200ms",
+        }
+        http = {"listen": [f"127.0.0.1:{self._port}"]}
+        settings = {**SETTINGS, "spool": spool, "http": http}
+        return RelayProcess(self._directory, url, settings)
 
     def _producers(self, relay: RelayProcess) -> list[Producer]:
         made: list[Producer] = []
         for number in range(self._plan.producers):
-            seeds = [random.Random(self._rng.random()) for _ in range(2)]
+            seeds = [random.Random(self._rng.random()) for _ in range(3)]
             made += [
                 SocketProducer(relay.socket, self._oracle, f"s{number}", seeds[0]),
                 SpoolProducer(relay.spool, self._oracle, f"f{number}", seeds[1]),
+                HttpProducer(self._port, self._oracle, f"h{number}", seeds[2]),
             ]
         return made
 
