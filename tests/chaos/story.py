@@ -9,6 +9,7 @@ from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from leanbase_relay.sink import Fault, Script, Sink
 from tests.chaos.oracle import Oracle, Verdict
@@ -33,7 +34,7 @@ NUISANCES = (
     Fault.reset(after_body=True),
     Fault.reset(after_body=False),
 )
-SETTINGS = {
+SETTINGS: dict[str, dict[str, Any]] = {
     "batch": {"max_wait": "50ms"},
     "retry": {"first_delay": "100ms", "max_delay": "1s"},
 }
@@ -138,12 +139,14 @@ class Story:
         )
 
     def _relay(self, url: str) -> RelayProcess:
-        spool: dict[str, object] = {
-            "path": str(self._directory / "spool"),
-            "scan_interval": "200ms",
+        settings: dict[str, dict[str, Any]] = {
+            **SETTINGS,
+            "spool": {
+                "path": str(self._directory / "spool"),
+                "scan_interval": "200ms",
+            },
+            "http": {"listen": [f"127.0.0.1:{self._port}"]},
         }
-        http = {"listen": [f"127.0.0.1:{self._port}"]}
-        settings = {**SETTINGS, "spool": spool, "http": http}
         return RelayProcess(self._directory, url, settings)
 
     def _producers(self, relay: RelayProcess) -> list[Producer]:
