@@ -54,3 +54,14 @@ class Declined(Exception):
     def headers(self) -> dict[str, str]:
         """What the answer says beside its sentence."""
         return {"Retry-After": str(RETRY_AFTER_SECONDS)} if self.again else {}
+
+
+class TooMuch(Declined):
+    """More comes out of a request than may be taken in this way."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(
+            413,
+            f"maximum event size exceeded: {what}; send smaller batches",
+            tag="payload_too_large",
+        )

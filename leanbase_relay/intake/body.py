@@ -12,16 +12,14 @@ from urllib.parse import parse_qsl
 
 from leanbase_relay import deflate, lz64
 from leanbase_relay.deflate import Packing
-from leanbase_relay.intake.answer import Declined
+from leanbase_relay.intake.answer import Declined, TooMuch
 
 MAX_BODY_BYTES = 20 << 20
 """Of a body as it comes over the wire: the upstream's own bound."""
-MAX_PLAIN_BYTES = 20 << 20
-"""Of what comes out of it. The upstream takes 100 MiB, but has more memory; and no
-SDK writes nearly as much."""
 MAX_SLOW_BYTES = 2 << 20
 """Of forms and lz64, which are slow and take much memory to undo, and which only
 browsers ever send."""
+_MAX_LZ64_PLAIN_BYTES = 8 << 20
 
 FORM = "application/x-www-form-urlencoded"  # exactly: with a charset it is no form
 LEGACY_PATHS = frozenset({"/e", "/capture", "/engage", "/track"})
@@ -42,25 +40,13 @@ _BASE64 = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/="
 _LOOKED_AT_BYTES = 128
 
 
-class TooMuchInside(Declined):
-    """More comes out of a body than is allowed."""
-
-    def __init__(self, max_bytes: int) -> None:
-        super().__init__(
-            413,
-            f"maximum event size exceeded: more than {max_bytes} bytes come out of "
-            "this body; send the events in smaller batches",
-            tag="payload_too_large",
-        )
-
-
 def unwrapped(
     body: bytes,
     *,
     path: str,
     query: Mapping[str, str],
     headers: Mapping[str, str],
-    max_bytes: int = MAX_PLAIN_BYTES,
+    max_bytes: int,
 ) -> bytes:
     """The text inside a body of protocol v0.
 
@@ -90,10 +76,13 @@ def unwrapped(
     return text
 
 
-def inflated(
-    body: bytes, encoding: str | None, *, max_bytes: int = MAX_PLAIN_BYTES
-) -> bytes:
+def inflated(body: bytes, encoding: str | None, *, max_bytes: int) -> bytes:
     """The text inside a body of protocol v1.
+
+    Args:
+        body: as it came.
+        encoding: gzip, deflate or none.
+        max_bytes: of the text.
 
     Raises:
         Declined: it is not packed as it says, or too much comes out.
@@ -163,7 +152,7 @@ def _unpacked(
     if packing == "lz64":
         return _from_lz64(body, max_bytes)
     if len(body) > max_bytes:
-        raise TooMuchInside(max_bytes)
+        raise _too_much(max_bytes)
     return body
 
 
@@ -174,26 +163,30 @@ def _inflated(body: bytes, packing: Packing, max_bytes: int) -> bytes:
         name = "gzip" if packing == "gzip" else "deflate"
         raise _undecodable(f"invalid {name} data") from None
     except deflate.TooMuch:
-        raise TooMuchInside(max_bytes) from None
+        raise _too_much(max_bytes) from None
 
 
 def _from_lz64(body: bytes, max_bytes: int) -> bytes:
     _check_slow("lz64", body)
+    max_bytes = min(max_bytes, _MAX_LZ64_PLAIN_BYTES)
     try:
         return lz64.decompress(body.decode("ascii"), max_characters=max_bytes).encode()
     except (UnicodeError, lz64.Broken):
         raise _undecodable("invalid lz64 data") from None
     except lz64.TooLong:
-        raise TooMuchInside(max_bytes) from None
+        raise _too_much(max_bytes) from None
 
 
 def _check_slow(kind: str, body: bytes) -> None:
     if len(body) > MAX_SLOW_BYTES:
-        raise Declined(
-            413,
-            f"maximum event size exceeded: {kind} bodies may have {MAX_SLOW_BYTES} "
-            f"bytes here, this one has {len(body)}; send plain JSON or gzip",
+        raise TooMuch(
+            f"{kind} bodies may have {MAX_SLOW_BYTES} bytes here, plain JSON and gzip "
+            f"more; this one has {len(body)}"
         )
+
+
+def _too_much(max_bytes: int) -> TooMuch:
+    return TooMuch(f"more than {max_bytes} bytes come out of this body")
 
 
 def _undecodable(what: str) -> Declined:

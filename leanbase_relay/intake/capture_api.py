@@ -16,20 +16,14 @@ from urllib.parse import parse_qsl
 from leanbase_relay.clock import Clock
 from leanbase_relay.errors import Stopping, StoreError
 from leanbase_relay.intake import capture_v0, capture_v1
-from leanbase_relay.intake.answer import Answer, Declined
-from leanbase_relay.intake.body import (
-    MAX_BODY_BYTES,
-    MAX_PLAIN_BYTES,
-    TooMuchInside,
-    inflated,
-    unwrapped,
-)
+from leanbase_relay.intake.answer import Answer, Declined, TooMuch
+from leanbase_relay.intake.body import MAX_BODY_BYTES, inflated, unwrapped
 from leanbase_relay.intake.callers import for_page, kept_out
-from leanbase_relay.intake.capture_v0 import Taken
 from leanbase_relay.intake.complaints import Complaints
 from leanbase_relay.intake.event import Judge
-from leanbase_relay.intake.request import Bounds, Head, Read
+from leanbase_relay.intake.request import Bounds, Head, Portion, Read
 from leanbase_relay.intake.room import Room
+from leanbase_relay.intake.taking import Taken, Taker
 from leanbase_relay.intake.web import Web
 from leanbase_relay.keys import KeyRing
 from leanbase_relay.store.deposit import Deposit
@@ -37,7 +31,8 @@ from leanbase_relay.store.writer import Receipt, Writer
 
 AT_ONCE_BYTES = 64 << 10
 """Of a body that is judged in the loop itself: less than a millisecond."""
-AT_ONCE_PLAIN_BYTES = 256 << 10
+AT_ONCE = Portion(bytes=128 << 10, events=250)
+WHOLE = Portion()
 MAX_WAITING_BYTES = 12 << 20
 """Given to the writer and not yet settled, over all requests."""
 
@@ -51,8 +46,8 @@ _NOT_HERE = (
     "are the upstream's"
 )
 
-Judging = Callable[[Judge, int], Taken]
-"""Unpacks a body, up to so many bytes, and judges its events."""
+Taking = Callable[[Taker, int], Taken]
+"""Unpacks a body, up to so many bytes, and takes what is in it."""
 
 
 class CaptureApi:
@@ -81,7 +76,7 @@ class CaptureApi:
         self._clock = clock
         self._web = Web(self._serve, allow_uids=allow_uids, bounds=bounds)
         self._waiting = Room(MAX_WAITING_BYTES)
-        self._turn = asyncio.Lock()
+        self._turn = Room(1)  # of the thread for large bodies
         self._far = ThreadPoolExecutor(1, "http")
         self._settled: deque[
             tuple[asyncio.Future[StoreError | Stopping | None], Receipt]
@@ -138,39 +133,31 @@ class CaptureApi:
     # Protocols.
 
     async def _v0(self, head: Head, read: Read, path: str) -> Answer:
-        def judging(judge: Judge, max_bytes: int) -> Taken:
+        def taking(taker: Taker, max_bytes: int) -> Taken:
             text = unwrapped(
                 body, path=path, query=query, headers=head.headers, max_bytes=max_bytes
             )
-            return capture_v0.take(
-                text,
-                path=path,
-                query=query,
-                judge=judge,
-                keys=self._keys,
-                now_ms=self._now_ms(),
-            )
+            return capture_v0.take(text, taker, path=path, query=query, keys=self._keys)
 
         try:
             query = _parsed(head.query)
             body = await read(MAX_BODY_BYTES)
             quick = body.startswith(_QUICK_STARTS) and "data" not in query
             small = quick and len(body) <= AT_ONCE_BYTES
-            return await self._stored(head, await self._judged(judging, at_once=small))
+            return await self._answered(head, taking, at_once=small)
         except Declined as no:
             return capture_v0.declined(no)
 
     async def _v1(self, head: Head, read: Read) -> Answer:
-        def judging(judge: Judge, max_bytes: int) -> Taken:
+        def taking(taker: Taker, max_bytes: int) -> Taken:
             text = inflated(body, context.encoding, max_bytes=max_bytes)
-            return capture_v1.take(text, context, judge=judge, now_ms=self._now_ms())
+            return capture_v1.take(text, taker, context)
 
         try:
             context = capture_v1.read_context(head.headers, self._keys)
             body = await read(capture_v1.MAX_BODY_BYTES)
             small = len(body) <= AT_ONCE_BYTES
-            taken = await self._judged(judging, at_once=small)
-            answer = await self._stored(head, taken)
+            answer = await self._answered(head, taking, at_once=small)
         except Declined as no:
             answer = capture_v1.declined(no)
         request_id = head.headers.get(capture_v1.REQUEST_ID)
@@ -178,39 +165,53 @@ class CaptureApi:
             return answer
         return answer.saying({capture_v1.REQUEST_ID: request_id})
 
-    def _now_ms(self) -> int:
-        return round(self._clock.wall() * 1000)
-
-    async def _judged(self, judging: Judging, *, at_once: bool) -> Taken:
-        """What a body comes to: here if it is small, else by the other thread."""
+    async def _answered(self, head: Head, taking: Taking, *, at_once: bool) -> Answer:
+        """The answer, once what the request came to is committed."""
         if at_once:
             try:
-                return judging(self._judge, AT_ONCE_PLAIN_BYTES)
-            except TooMuchInside:
+                taken = taking(self._taker(self._judge, head, AT_ONCE), AT_ONCE.bytes)
+            except TooMuch:
                 pass  # it is not as small as it looks
-        async with self._turn:
-            assert self._loop is not None, "started"
-            return await self._loop.run_in_executor(
-                self._far, judging, self._far_judge, MAX_PLAIN_BYTES
+            else:
+                await self._wait_for(self._waiting, taken.size)
+                return await self._stored(taken)
+        return await self._stored(await self._taken_far(head, taking))
+
+    async def _taken_far(self, head: Head, taking: Taking) -> Taken:
+        """What a large body came to, with room for it among what waits for the disk.
+
+        The turn is held until then: nobody else holds as much without room.
+        """
+        assert self._loop is not None, "started"
+        await self._wait_for(self._turn, 1)
+        try:
+            taker = self._taker(self._far_judge, head, WHOLE)
+            taken = await self._loop.run_in_executor(
+                self._far, taking, taker, WHOLE.bytes
             )
+            await self._wait_for(self._waiting, taken.size)
+        finally:
+            self._turn.give_back(1)
+        return taken
+
+    def _taker(self, judge: Judge, head: Head, portion: Portion) -> Taker:
+        now_ms = round(self._clock.wall() * 1000)
+        return Taker(judge, now_ms, portion.events, head.peer)
+
+    async def _wait_for(self, room: Room, size: int) -> None:
+        try:
+            await room.take(size, self._web.bounds.disk_seconds)
+        except TimeoutError:
+            raise _later("the disk is slow, and too much waits for it") from None
 
     # Receipts.
 
-    async def _stored(self, head: Head, taken: Taken) -> Answer:
-        """The answer, once its events are committed."""
-        letters = tuple(
-            refusal.dead_letter(f"{head.peer} event={refusal.line}")
-            for refusal in taken.judged.refusals
-        )
-        deposit = Deposit(taken.judged.chunks, letters)
+    async def _stored(self, taken: Taken) -> Answer:
+        """Have it committed, once it has its room; only then say what it came to."""
         try:
-            await self._waiting.take(deposit.size, self._web.bounds.disk_seconds)
-        except TimeoutError:
-            raise _later("the disk is slow, and too much waits for it") from None
-        try:
-            error = await self._receipt(deposit)
+            error = await self._receipt(taken.deposit)
         finally:
-            self._waiting.give_back(deposit.size)
+            self._waiting.give_back(taken.size)
         if error is not None:
             raise _later(str(error))
         return taken.answer

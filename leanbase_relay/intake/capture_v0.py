@@ -6,12 +6,12 @@ upstream stores nothing, and the relay all that is good.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from leanbase_relay.intake import envelope
 from leanbase_relay.intake.answer import Answer, Declined
-from leanbase_relay.intake.event import Judge, Judged
+from leanbase_relay.intake.event import Judged
 from leanbase_relay.intake.line import TOO_LONG
+from leanbase_relay.intake.taking import Taken, Taker
 from leanbase_relay.keys import KeyRing
 
 PATHS = frozenset({"/batch", "/i/v0/e", "/e", "/capture", "/track", "/engage"})
@@ -25,49 +25,34 @@ _STORED = Answer(200, b'{"status":"Ok"}', "application/json")
 _BEACON = Answer(204)
 
 
-@dataclass(frozen=True, slots=True)
-class Taken:
-    """What a request came to.
-
-    Attributes:
-        judged: its events, to be stored.
-        answer: what may be said once they are.
-    """
-
-    judged: Judged
-    answer: Answer
-
-
 def take(
     text: bytes,
+    taker: Taker,
     *,
     path: str,
     query: Mapping[str, str],
-    judge: Judge,
     keys: KeyRing,
-    now_ms: int,
 ) -> Taken:
     """Take a request.
 
     Args:
         text: the body, unwrapped.
+        taker: of its events.
         path: without a final slash.
         query: decoded.
-        judge: of events `from_sdk`.
         keys: of the configured projects.
-        now_ms: the time of acceptance, milliseconds since 1970 UTC.
 
     Raises:
         Declined: nothing of it can be taken.
     """
-    opened = envelope.opened(text, nameless_allowed=path == "/engage")
+    opened = envelope.opened(
+        text, nameless_allowed=path == "/engage", max_events=taker.max_events
+    )
     project = keys.project_of(opened.key.strip())
     if project is None:
         raise Declined(401, UNKNOWN_KEY)
-    judged = judge.judge(opened.run, project=project, now_ms=now_ms)
-    if opened.historical:
-        judged = judged.as_import()
-    return Taken(judged, _answer(judged, beacon=query.get("beacon") == "1"))
+    judged = taker.judged(opened.events, project=project, historical=opened.historical)
+    return taker.taken(judged, _answer(judged, beacon=query.get("beacon") == "1"))
 
 
 def declined(no: Declined) -> Answer:

@@ -8,7 +8,7 @@ it (`$set` beside the properties counts there, and here it does not).
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -16,9 +16,10 @@ import msgspec
 
 from leanbase_relay.intake import envelope, timestamp
 from leanbase_relay.intake.answer import Answer, Declined
-from leanbase_relay.intake.capture_v0 import UNKNOWN_KEY, Taken
-from leanbase_relay.intake.event import Judge, Judged
+from leanbase_relay.intake.capture_v0 import UNKNOWN_KEY
+from leanbase_relay.intake.event import Judged
 from leanbase_relay.intake.line import OPTION_PLACES, TEXT_PLACES, TOO_LONG
+from leanbase_relay.intake.taking import Taken, Taker
 from leanbase_relay.keys import KeyRing
 
 PATH = "/i/v1/analytics/events"
@@ -92,30 +93,28 @@ def read_context(headers: Mapping[str, str], keys: KeyRing) -> Context:
     return Context(project, encoding and encoding.lower(), _library(headers[_SDK_INFO]))
 
 
-def take(text: bytes, context: Context, *, judge: Judge, now_ms: int) -> Taken:
+def take(text: bytes, taker: Taker, context: Context) -> Taken:
     """Take a request.
 
     Args:
         text: the body, unpacked.
+        taker: of its events.
         context: what its headers say.
-        judge: of events `from_sdk`.
-        now_ms: the time of acceptance, milliseconds since 1970 UTC.
 
     Raises:
         Declined: nothing of it can be taken.
     """
-    events, historical = _read_batch(text)
+    events, historical = _read_batch(text, taker.max_events)
     uuids: list[str | None] = []
-    spelled = []
-    for event in events:
-        uuid, transcribed = _transcribed(event, context.library)
-        uuids.append(uuid)
-        spelled.append(transcribed)
-    run = envelope.run_of(spelled)
-    judged = judge.judge(run, project=context.project, now_ms=now_ms)
-    if historical:
-        judged = judged.as_import()
-    return Taken(judged, _answer(judged, uuids))
+
+    def transcribed() -> Iterator[bytes]:
+        for event in events:
+            uuid, spelled = _transcribed(event, context.library)
+            uuids.append(uuid)
+            yield spelled
+
+    judged = taker.judged(transcribed(), project=context.project, historical=historical)
+    return taker.taken(judged, _answer(judged, uuids))
 
 
 def declined(no: Declined) -> Answer:
@@ -163,7 +162,7 @@ def _library(sdk_info: str) -> Mapping[str, bytes]:
     return {"$lib": _json(name), "$lib_version": _json(version)}
 
 
-def _read_batch(text: bytes) -> tuple[Sequence[bytes], bool]:
+def _read_batch(text: bytes, max_events: int) -> tuple[Sequence[bytes], bool]:
     """The events, and whether they are an import."""
     text = text.strip()
     if not text.startswith(b"{"):
@@ -178,7 +177,8 @@ def _read_batch(text: bytes) -> tuple[Sequence[bytes], bool]:
     if historical not in (b"true", b"false"):
         raise _unparsed("historical_migration: must be a boolean")
     events = envelope.elements(given["batch"])
-    if events and not _is_rfc_3339(created_at):
+    envelope.check_count(events, max_events)
+    if not _is_rfc_3339(created_at):
         raise Declined(400, "created_at: must be RFC 3339", tag="invalid_batch")
     return events, historical == b"true"
 

@@ -4,21 +4,25 @@ The upstream tries four forms in order, array, batch, one, engage, and takes the
 that fits with all that is in it. Here an event that is not as it should be spoils
 nothing but itself: the form is found by what is around the events.
 
-The events stay as they are spelled, each on a line of its own, as judges want them.
+The events stay as they are spelled.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
 
 from leanbase_relay.intake import line, pieces
-from leanbase_relay.intake.answer import Declined
+from leanbase_relay.intake.answer import Declined, TooMuch
 
+MAX_PIECES = 50_000
+"""Events of a request, or members of an object: of the smallest, a body has room for
+so many that their mere list would fill the memory."""
+
+_QUICK_COMMAS = 250_000  # as many pieces at most: a list of a few megabytes
 _KEYS = ("token", "$token", "api_key")  # of an event: one field in three spellings
-_BLANKS = bytes.maketrans(b"\r\n", b"  ")
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
@@ -27,17 +31,17 @@ class Envelope:
     """The events of a request.
 
     Attributes:
-        run: the events, a line each.
+        events: at least one, as they are spelled.
         key: the project's.
         historical: whether they are an import.
     """
 
-    run: bytes
+    events: Sequence[bytes]
     key: str
     historical: bool = False
 
 
-_Parts = TypeVar("_Parts")
+_Parts_co = TypeVar("_Parts_co", covariant=True)
 
 
 class _Batch(Struct, gc=False):
@@ -56,31 +60,56 @@ _dict = msgspec.json.Decoder(dict[str, Raw]).decode
 _text = msgspec.json.Decoder(str).decode
 
 
-def opened(text: bytes, *, nameless_allowed: bool) -> Envelope:
+def opened(text: bytes, *, nameless_allowed: bool, max_events: int) -> Envelope:
     """Find the events of a request of protocol v0.
 
     Args:
         text: the body, unwrapped.
         nameless_allowed: an object without `event` is `$identify`.
+        max_events: how many there may be.
 
     Raises:
-        Declined: no form fits, there is no event in it, or not one key.
+        Declined: no form fits, there is no event in it or too many, or not one key.
     """
     text = text.strip()
     if text.startswith(b"["):
         events = elements(text)
-        return Envelope(run_of(events), _one_key(events))
+        check_count(events, max_events)
+        return Envelope(events, _one_key(events))
     if not text.startswith(b"{"):
         raise _unparsed("it is neither an object nor a list")
+    found = _quick_batch(text)
+    if found is None:
+        found = _object(text, nameless_allowed=nameless_allowed)
+    check_count(found.events, max_events)
+    return found
+
+
+def check_count(events: Sequence[bytes], at_most: int) -> None:
+    """See that there are events, and not too many.
+
+    Raises:
+        Declined: there are not.
+    """
+    if not events:
+        raise Declined(400, "request holds no event", tag="empty_batch")
+    if len(events) > at_most:
+        raise TooMuch(f"more than {at_most} events in a request")
+
+
+def _quick_batch(text: bytes) -> Envelope | None:
+    """A batch with all of it in order."""
+    if text.count(b",") > _QUICK_COMMAS:
+        return None
     try:
         batch = _batch(text)
     except _UNREADABLE:
-        return _object(text, nameless_allowed=nameless_allowed)
+        return None
     if (batch.api_key is UNSET) == (batch.token is UNSET):
-        return _object(text, nameless_allowed=nameless_allowed)
+        return None
     key = batch.token if batch.api_key is UNSET else batch.api_key
     assert key is not UNSET, "one of them is there"
-    return Envelope(run_of(batch.batch), key, batch.historical_migration is True)
+    return Envelope(batch.batch, key, batch.historical_migration is True)
 
 
 def elements(text: bytes) -> Sequence[bytes]:
@@ -99,20 +128,6 @@ def members(text: bytes) -> Mapping[str, bytes]:
         Declined: it cannot be taken apart.
     """
     return _taken_apart(text, _quick_members, pieces.members)
-
-
-def run_of(events: Sequence[bytes]) -> bytes:
-    """Events as a run of lines.
-
-    Raises:
-        Declined: there are none.
-    """
-    if not events:
-        raise Declined(400, "request holds no event", tag="empty_batch")
-    run = b"\n".join(events)
-    if run.count(b"\n") == len(events) - 1 and b"\r" not in run:
-        return run
-    return b"\n".join([bytes(event).translate(_BLANKS) for event in events])
 
 
 def text_of(value: bytes) -> str | None:
@@ -141,7 +156,7 @@ def _object(text: bytes, *, nameless_allowed: bool) -> Envelope:
         text = _spelled(given)
     elif "event" not in given:
         raise _nameless(given)
-    return Envelope(run_of([text]), _one_key([text]))
+    return Envelope([text], _one_key([text]))
 
 
 def _unusual_batch(given: Mapping[str, bytes]) -> Envelope:
@@ -157,7 +172,7 @@ def _unusual_batch(given: Mapping[str, bytes]) -> Envelope:
     historical = given.get("historical_migration", b"null")
     if historical not in (b"true", b"false", b"null"):
         raise _unparsed("historical_migration: must be a boolean")
-    return Envelope(run_of(elements(given["batch"])), key, historical == b"true")
+    return Envelope(elements(given["batch"]), key, historical == b"true")
 
 
 def _one_key(events: Sequence[bytes]) -> str:
@@ -213,17 +228,22 @@ def _spelled(given: Mapping[str, bytes]) -> bytes:
     return b"{%b}" % b",".join(parts)
 
 
+class _Patiently(Protocol[_Parts_co]):
+    def __call__(self, text: bytes, *, at_most: int) -> _Parts_co: ...
+
+
 def _taken_apart(
-    text: bytes,
-    quickly: Callable[[bytes], _Parts],
-    patiently: Callable[[bytes], _Parts],
-) -> _Parts:
+    text: bytes, quickly: Callable[[bytes], _Parts_co], patiently: _Patiently[_Parts_co]
+) -> _Parts_co:
+    if text.count(b",") <= _QUICK_COMMAS:
+        try:
+            return quickly(text)
+        except _UNREADABLE:
+            pass
     try:
-        return quickly(text)
-    except _UNREADABLE:
-        pass
-    try:
-        return patiently(text)
+        return patiently(text, at_most=MAX_PIECES)
+    except pieces.TooMany:
+        raise TooMuch(f"more than {MAX_PIECES} events or members") from None
     except pieces.Torn as torn:
         raise _unparsed(f"not JSON: {torn}") from None
 

@@ -10,9 +10,10 @@ from collections.abc import Iterator
 
 import msgspec
 
-_TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*+"|[\[\]{},]|"', re.DOTALL)
-_MEMBER = re.compile(rb'\s*("(?:[^"\\]|\\.)*+")\s*:\s*(.*)', re.DOTALL)
-_STRING = re.compile(rb'"(?:[^"\\]|\\.)*+"', re.DOTALL)
+_WHOLE_STRING = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
+_STRING = re.compile(_WHOLE_STRING, re.DOTALL)
+_TOKEN = re.compile(rb'%b|[\[\]{},]|"' % _WHOLE_STRING, re.DOTALL)
+_MEMBER = re.compile(rb"\s*(%b)\s*:\s*(.*)" % _WHOLE_STRING, re.DOTALL)
 _SPOILED = bytes.maketrans(b"\r\n", b"\0\0")
 _DEEPER = frozenset(b"[{")
 _HIGHER = frozenset(b"]}")
@@ -21,31 +22,37 @@ _COMMA, _QUOTE = b",", b'"'
 _name = msgspec.json.Decoder(str).decode
 
 
+class TooMany(ValueError):
+    """There are more pieces than anybody wants."""
+
+
 class Torn(ValueError):
     """The text ends where it should not, or goes on where it should end."""
 
 
-def elements(text: bytes) -> list[bytes]:
+def elements(text: bytes, *, at_most: int) -> list[bytes]:
     """What an array's text has between its commas, without the blanks around it.
 
     The text begins with its bracket.
 
     Raises:
         Torn: it cannot be told what belongs together.
+        TooMany: found out on the way.
     """
-    return list(_pieces(text))
+    return list(_counted(_pieces(text), at_most))
 
 
-def members(text: bytes) -> dict[str, bytes]:
+def members(text: bytes, *, at_most: int) -> dict[str, bytes]:
     """The members of an object's text, each with the bytes of its value.
 
     The text begins with its bracket.
 
     Raises:
         Torn: it cannot be told what belongs together.
+        TooMany: found out on the way.
     """
     found = {}
-    for piece in _pieces(text):
+    for piece in _counted(_pieces(text), at_most):
         member = _MEMBER.fullmatch(piece)
         if member is None:
             raise Torn("a member has no name")
@@ -54,6 +61,13 @@ def members(text: bytes) -> dict[str, bytes]:
         except (msgspec.DecodeError, UnicodeDecodeError) as bad:
             raise Torn(f"a member's name is none: {bad}") from None
     return found
+
+
+def _counted(pieces: Iterator[bytes], at_most: int) -> Iterator[bytes]:
+    for number, piece in enumerate(pieces):
+        if number == at_most:
+            raise TooMany
+        yield piece
 
 
 def _pieces(text: bytes) -> Iterator[bytes]:

@@ -24,6 +24,20 @@ class Bounds:
 
 
 @dataclass(frozen=True, slots=True)
+class Portion:
+    """How much of a request may be taken in one way.
+
+    Attributes:
+        bytes: of the text inside the body. The upstream takes 100 MiB, but has
+            more memory; and no SDK writes nearly as much.
+        events: a text of the smallest of them would fill the memory many times over.
+    """
+
+    bytes: int = 20 << 20
+    events: int = 50_000
+
+
+@dataclass(frozen=True, slots=True)
 class Head:
     """A request but for its body.
 

@@ -3,15 +3,22 @@
 import asyncio
 from collections import deque
 
+MAX_WAITING = 256
+
 
 class Room:
     """A bound in bytes, for the tasks of one loop.
 
     Who finds no room waits in line, so that nobody who wants much is overtaken for
     ever. One that wants more than there is gets all of it.
+
+    Args:
+        max_bytes: how many may be held at once.
+        max_waiting: how long the line may be; whoever waits holds something as well.
     """
 
-    def __init__(self, max_bytes: int) -> None:
+    def __init__(self, max_bytes: int, *, max_waiting: int = MAX_WAITING) -> None:
+        self._max_waiting = max_waiting
         self._max_bytes = max_bytes
         self._line: deque[tuple[int, asyncio.Future[None]]] = deque()
         self.used = 0
@@ -20,11 +27,13 @@ class Room:
         """Take room, at once or in turn.
 
         Raises:
-            TimeoutError: there was none in that time.
+            TimeoutError: there was none in that time, or the line is too long.
         """
         if not self._line and self._fits(size):
             self.used += size
             return
+        if len(self._line) >= self._max_waiting:
+            raise TimeoutError
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._line.append((size, turn))
         try:

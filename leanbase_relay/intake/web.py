@@ -29,6 +29,8 @@ MAX_TARGET_BYTES = 64 << 10
 """Of path and query: with GET the events stand in them."""
 PIECE_BYTES = 64 << 10
 """What a connection may hold of a body without asking for room."""
+MAX_AHEAD_BYTES = 256 << 10
+"""Of bodies that were sent before the answer to the one in front of them."""
 
 _LINGER_SECONDS = 5.0  # a client that still sends sees an early answer only after that
 _ABANDON_SECONDS = 0.1
@@ -293,8 +295,13 @@ class _Connection(web.RequestHandler):
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
-        if self.body is not None and self.has_more:
+        if not self.has_more:
+            return
+        if self.body is not None:
             self.body.tear()
+        ahead = sum(content.total_bytes for _, content in self._messages)
+        if ahead > MAX_AHEAD_BYTES:
+            self.close()  # no more is read, and what is being answered is the last
 
     def connection_lost(self, exc: BaseException | None) -> None:
         super().connection_lost(exc)

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import requests
 
-from leanbase_relay.intake.body import MAX_PLAIN_BYTES, MAX_SLOW_BYTES
-from leanbase_relay.intake.capture_api import MAX_WAITING_BYTES
+from leanbase_relay.intake.body import MAX_SLOW_BYTES
+from leanbase_relay.intake.capture_api import MAX_WAITING_BYTES, WHOLE
 from leanbase_relay.intake.request import Bounds
 from leanbase_relay.intake.web import MAX_READING_BYTES
 from tests.support.http import (
@@ -28,8 +28,16 @@ from tests.support.intake import PATIENCE_SECONDS
 from tests.support.waiting import eventually
 
 MIB = 1 << 20
+BAD = {"event": "e"}
 GOOD = request(spelled(batch(event(1))))
 LARGEST_REQUEST = 20 * MIB
+V1 = {
+    "Authorization": "Bearer phc_test",
+    "PostHog-Sdk-Info": "test/1",
+    "PostHog-Attempt": "1",
+    "PostHog-Request-Id": "7c9e6679-7425-40de-944b-e07fc1f90ae7",
+    "PostHog-Request-Timestamp": "2026-03-01T12:00:00Z",
+}
 
 
 @pytest.fixture
@@ -95,17 +103,38 @@ class TestSize:
         status, text = relay.post("/batch/", bomb, PACKED)
 
         assert status == 413
-        assert f"more than {MAX_PLAIN_BYTES} bytes come out" in text
-        assert resident_bytes("VmHWM") - before < 3 * MAX_PLAIN_BYTES
+        assert f"more than {WHOLE.bytes} bytes come out" in text
+        assert resident_bytes("VmHWM") - before < 3 * WHOLE.bytes
 
     def test_as_much_as_is_allowed_is_taken(self, relay: RunningApi) -> None:
         events = [event(n, properties={"text": "x" * 880_000}) for n in range(22)]
         body = spelled(batch(*events))
-        assert 0.9 * MAX_PLAIN_BYTES < len(body) < MAX_PLAIN_BYTES
+        assert 0.9 * WHOLE.bytes < len(body) < WHOLE.bytes
 
         assert relay.post("/batch/", gzip.compress(body), PACKED) == OK
         assert relay.post("/batch/", body) == OK
         assert relay.totals().accepted == 44
+
+    @pytest.mark.parametrize("path", ["/batch/", "/e/", "/i/v1/analytics/events"])
+    def test_more_events_than_anybody_sends_are_413_and_take_no_memory(
+        self, relay: RunningApi, path: str
+    ) -> None:
+        """Two million, of a digit each: their list alone would have 180 MB."""
+        ones = b"1" + b",1" * (2 * MIB)
+        body = b'{"api_key":"phc_test","created_at":"","batch":[%b]}' % ones
+        forget_the_most()
+        before = resident_bytes("VmRSS")
+
+        answer = relay.answer(path, b"[%b]" % ones if path == "/e/" else body, V1)
+
+        assert answer.status_code == 413
+        assert "more than 50000 events" in answer.text
+        assert resident_bytes("VmHWM") - before < 4 * WHOLE.bytes
+
+    def test_nor_do_many_members(self, relay: RunningApi) -> None:
+        members = b",".join(b'"%d":1' % number for number in range(300_000))
+
+        assert relay.post("/e/", b"{%b}" % members)[0] == 413
 
     def test_what_only_browsers_send_has_a_bound_of_its_own(
         self, relay: RunningApi
@@ -217,6 +246,23 @@ class TestConnections:
 
         assert statuses == {200}
         assert relay.totals().accepted == 200
+
+    def test_one_that_sends_far_ahead_hears_one_answer_and_the_end(
+        self, relay: RunningApi
+    ) -> None:
+        large = request(spelled(batch(event(1, properties={"t": "x" * 60_000}))))
+        relay.hold()
+        with relay.wire() as client:
+            client.send(large)
+            relay.await_held()
+            for _ in range(8):
+                client.send(large)
+                relay.settle_loop()
+            relay.let_go()
+
+            assert client.hear()[:2] == OK
+            assert client.is_closed()
+        assert relay.totals().accepted == 1
 
     def test_a_client_that_half_closes_hears_its_answer_and_then_the_end(
         self, relay: RunningApi
@@ -356,6 +402,32 @@ class TestSlowness:
             client.socket.close()
 
         eventually(lambda: relay.in_loop(lambda: relay.api._web.reading.used) == 0)
+
+    def test_a_large_body_delays_no_small_one(self, relay: RunningApi) -> None:
+        events = [event(number) for number in range(1000)]
+        go_on = threading.Event()
+        relay.api._far.submit(go_on.wait, PATIENCE_SECONDS)
+        with relay.wire() as large:
+            large.send(request(spelled(batch(*events))))
+            assert relay.post("/batch/", batch(event(2))) == OK
+            assert large.hears_nothing()
+            go_on.set()
+
+            assert large.hear()[:2] == OK
+        assert relay.totals().accepted == 1001
+
+    @pytest.mark.parametrize("events", [1, 100, 250, 251, 2000])
+    def test_where_it_is_judged_makes_no_difference(
+        self, relay: RunningApi, events: int
+    ) -> None:
+        body = batch(BAD, *[event(number) for number in range(events)])
+
+        assert relay.post("/batch/", body) == OK
+        assert relay.post("/batch/", gzip.compress(spelled(body)), PACKED) == OK
+        assert relay.backlog() == [spelled(event(n)) for n in range(events)] * 2
+        assert [letter.reason for letter in relay.letters()] == [
+            "distinct_id: missing"
+        ] * 2
 
     def test_large_bodies_take_turns_and_all_are_stored(
         self, relay: RunningApi

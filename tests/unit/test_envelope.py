@@ -1,18 +1,20 @@
 """Envelopes: which form a body has, where its events are, whose key it speaks with."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from leanbase_relay.intake.answer import Declined
+from leanbase_relay.intake.answer import Declined, TooMuch
 from leanbase_relay.intake.envelope import Envelope, opened
-from tests.support.http import batch, event, spelled
+from tests.support.http import batch, spelled
 
 
 def envelope(body: Any, *, nameless_allowed: bool = False) -> Envelope:
     text = body if isinstance(body, bytes) else spelled(body)
-    return opened(text, nameless_allowed=nameless_allowed)
+    found = opened(text, nameless_allowed=nameless_allowed, max_events=3)
+    return replace(found, events=[bytes(one) for one in found.events])
 
 
 def reason(body: Any, *, nameless_allowed: bool = False) -> tuple[int, str]:
@@ -24,15 +26,7 @@ def reason(body: Any, *, nameless_allowed: bool = False) -> tuple[int, str]:
 def test_a_batch_has_its_events_as_they_are_spelled() -> None:
     text = b'{"batch":[ {"a" :1.10} , {"b":2}],"api_key":"k","x":[{}]}'
 
-    assert envelope(text) == Envelope(b'{"a" :1.10}\n{"b":2}', "k")
-
-
-def test_each_event_stands_on_a_line_of_its_own() -> None:
-    text = json.dumps(batch(event(1), event(2)), indent=2).encode()
-
-    lines = envelope(text.replace(b"\n", b"\r\n")).run.split(b"\n")
-
-    assert [json.loads(line) for line in lines] == [event(1), event(2)]
+    assert envelope(text) == Envelope([b'{"a" :1.10}', b'{"b":2}'], "k")
 
 
 @pytest.mark.parametrize(
@@ -49,14 +43,14 @@ def test_a_broken_event_does_not_hide_the_others() -> None:
         b' {"api_key":"k","batch":[{"a":NaN},{"b":[{}]},{"c":"\xff"}],"sent_at":null} '
     )
 
-    assert envelope(text).run == b'{"a":NaN}\n{"b":[{}]}\n{"c":"\xff"}'
+    assert envelope(text).events == [b'{"a":NaN}', b'{"b":[{}]}', b'{"c":"\xff"}']
 
 
 def test_an_object_with_a_name_is_one_event() -> None:
     one = {"event": "e", "token": " k ", "batch": 1}
 
-    assert envelope(one) == Envelope(spelled(one), "k")
-    assert envelope({**one, "batch": [1]}).run == b"1"  # that form comes first
+    assert envelope(one) == Envelope([spelled(one)], "k")
+    assert envelope({**one, "batch": [1]}).events == [b"1"]  # that form comes first
 
 
 def test_a_broken_one_still_has_its_key() -> None:
@@ -87,7 +81,7 @@ def test_a_nameless_object_is_an_identify_where_that_is_allowed() -> None:
 
     found = envelope(nameless, nameless_allowed=True)
 
-    assert json.loads(found.run) == {**nameless, "event": "$identify"}
+    assert json.loads(found.events[0]) == {**nameless, "event": "$identify"}
     assert reason({"token": "k"})[1].endswith("event: missing")
 
 
@@ -136,3 +130,9 @@ def test_what_is_wrong_around_the_events_is_named(
 
     assert found[0] == status
     assert said in found[1]
+
+
+@pytest.mark.parametrize("body", [batch({}, {}, {}, {}), [{"token": "k"}] * 4])
+def test_there_are_no_more_events_than_there_may_be(body: Any) -> None:
+    with pytest.raises(TooMuch, match="more than 3 events"):
+        envelope(body)

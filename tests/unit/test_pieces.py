@@ -7,7 +7,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from leanbase_relay.intake.pieces import Torn, elements, members
+from leanbase_relay.intake import pieces
+from leanbase_relay.intake.pieces import TooMany, Torn
+
+
+def elements(text: bytes, at_most: int = 1000) -> list[bytes]:
+    return pieces.elements(text, at_most=at_most)
+
+
+def members(text: bytes, at_most: int = 1000) -> dict[str, bytes]:
+    return pieces.members(text, at_most=at_most)
+
 
 values: st.SearchStrategy[Any] = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
@@ -72,3 +82,11 @@ def test_the_end_of_a_line_inside_a_string_stays_wrong() -> None:
     (piece,) = elements(b'[{"a":\n"b\r\nc"}]')
 
     assert piece == b'{"a":\n"b\0\0c"}'
+
+
+def test_no_more_are_taken_than_are_wanted() -> None:
+    assert elements(b"[1,2,3]", 3) == [b"1", b"2", b"3"]
+    with pytest.raises(TooMany):
+        elements(b"[1,2,3" + b",]" * 10, 2)
+    with pytest.raises(TooMany):
+        members(b'{"a":1,"b":2}', 1)
