@@ -16,10 +16,9 @@ import sys
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from pathlib import Path
 from typing import Any
 
-from leanbase_relay import __version__, listener, systemd
+from leanbase_relay import __version__, lasting, listener, systemd
 from leanbase_relay import config as configuration
 from leanbase_relay.assembly import Parts
 from leanbase_relay.clock import Clock, SystemClock
@@ -118,7 +117,7 @@ class Daemon:
 
     def _start(self, house: ExitStack) -> None:
         config = self._config
-        _make_lasting(config.store.path.parent)
+        lasting.make_directory(config.store.path.parent)
         house.enter_context(lock.held(config.store.path))
         self._started_at = self._clock.monotonic()
         store = Store.open(config.store.path)
@@ -331,19 +330,6 @@ def _needs_restart(old: Config, new: Config) -> str | None:
     if not changed:
         return None
     return f"The configuration changed in {', '.join(changed)}: restart the relay."
-
-
-def _make_lasting(directory: Path) -> None:
-    """Make a directory that is still there after the power failed."""
-    if directory.is_dir():
-        return
-    _make_lasting(directory.parent)
-    directory.mkdir(exist_ok=True)
-    above = os.open(directory.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(above)
-    finally:
-        os.close(above)
 
 
 def _join(threads: list[threading.Thread], seconds: float, clock: Clock) -> None:
