@@ -47,8 +47,9 @@ INTAKE_SECONDS = 2.0
 DELIVERY_SECONDS = 3.0
 ABORT_SECONDS = 1.0
 SPOOL_SECONDS = 1.0
-WRITER_SECONDS = 2.25
+WRITER_SECONDS = 2.0
 CONTROL_SECONDS = 0.25
+LOOP_SECONDS = 0.25
 
 _SIGNALS = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1}
 # A broken lease (see intake.lease) is told by SIGIO, whose default is to end us.
@@ -148,7 +149,7 @@ class Daemon:
         ]
         self._loop = asyncio.new_event_loop()
         self._loop.set_exception_handler(self._task_fell)
-        self._thread("intake", self._loop.run_forever)
+        self._loop_thread = self._thread("intake", self._loop.run_forever)
         self._in_loop(self._intake.start(intake_socket))
         self._in_loop(self._control.start(control_socket))
         self._spool_thread = (
@@ -245,6 +246,9 @@ class Daemon:
         with contextlib.suppress(TimeoutError, RuntimeError):
             self._in_loop(self._control.stop(CONTROL_SECONDS / 2), CONTROL_SECONDS)
         self._loop.call_soon_threadsafe(self._loop.stop)
+        self._loop_thread.join(LOOP_SECONDS)
+        if not self._loop_thread.is_alive():
+            self._loop.close()  # or the interpreter does, at its end, and complains
 
     def _close_store(self, store: Store) -> None:
         # A writer that hangs on a dead disk keeps its connection; the process ends.
