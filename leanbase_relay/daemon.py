@@ -20,7 +20,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from leanbase_relay import __version__, listener, systemd
+from leanbase_relay import __version__, lasting, listener, systemd
 from leanbase_relay import config as configuration
 from leanbase_relay.assembly import Parts
 from leanbase_relay.clock import Clock, SystemClock
@@ -51,8 +51,9 @@ INTAKE_SECONDS = 2.0
 DELIVERY_SECONDS = 3.0
 ABORT_SECONDS = 1.0
 SPOOL_SECONDS = 1.0
-WRITER_SECONDS = 2.25
+WRITER_SECONDS = 2.0
 CONTROL_SECONDS = 0.25
+LOOP_SECONDS = 0.25
 
 _SIGNALS = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1}
 # A broken lease (see intake.lease) is told by SIGIO, whose default is to end us.
@@ -122,7 +123,7 @@ class Daemon:
 
     def _start(self, house: ExitStack) -> None:
         config = self._config
-        _make_lasting(config.store.path.parent)
+        lasting.make_directory(config.store.path.parent)
         house.enter_context(lock.held(config.store.path))
         self._started_at = self._clock.monotonic()
         store = Store.open(config.store.path)
@@ -155,7 +156,7 @@ class Daemon:
         ]
         self._loop = asyncio.new_event_loop()
         self._loop.set_exception_handler(self._task_fell)
-        self._thread("intake", self._loop.run_forever)
+        self._loop_thread = self._thread("intake", self._loop.run_forever)
         self._in_loop(self._intake.start(intake_socket))
         self._in_loop(self._control.start(control_socket))
         if self._capture_api is not None:
@@ -270,6 +271,9 @@ class Daemon:
         with contextlib.suppress(TimeoutError, RuntimeError):
             self._in_loop(self._control.stop(CONTROL_SECONDS / 2), CONTROL_SECONDS)
         self._loop.call_soon_threadsafe(self._loop.stop)
+        self._loop_thread.join(LOOP_SECONDS)
+        if not self._loop_thread.is_alive():
+            self._loop.close()  # or the interpreter does, at its end, and complains
 
     async def _stop_intake(self) -> None:
         stops = [self._intake.stop(INTAKE_SECONDS)]
@@ -363,19 +367,6 @@ def _needs_restart(old: Config, new: Config) -> str | None:
     if not changed:
         return None
     return f"The configuration changed in {', '.join(changed)}: restart the relay."
-
-
-def _make_lasting(directory: Path) -> None:
-    """Make a directory that is still there after the power failed."""
-    if directory.is_dir():
-        return
-    _make_lasting(directory.parent)
-    directory.mkdir(exist_ok=True)
-    above = os.open(directory.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(above)
-    finally:
-        os.close(above)
 
 
 def _join(threads: list[threading.Thread], seconds: float, clock: Clock) -> None:

@@ -30,6 +30,7 @@ GROUND = {
     "deflate",
     "errors",
     "keys",
+    "lasting",
     "listener",
     "logs",
     "lz64",
