@@ -21,6 +21,7 @@ from leanbase_relay.intake.event import Judged
 from leanbase_relay.intake.line import OPTION_PLACES, TEXT_PLACES, TOO_LONG
 from leanbase_relay.intake.taking import Taken, Taker
 from leanbase_relay.keys import KeyRing
+from leanbase_relay.splice import inside, object_of
 
 PATH = "/i/v1/analytics/events"
 MAX_BODY_BYTES = 10 << 20
@@ -204,7 +205,7 @@ def _transcribed(
         "properties": properties,
     }
     kept = {name: value for name, value in spelled.items() if value}
-    return envelope.text_of(given.get("uuid", b"")), b"{%b}" % _inside(kept)
+    return envelope.text_of(given.get("uuid", b"")), object_of(kept)
 
 
 def _beside_properties(given: Mapping[str, bytes]) -> dict[str, bytes]:
@@ -222,14 +223,10 @@ def _with(properties: bytes, added: Mapping[str, bytes]) -> bytes:
     """An object's text with these members in it; what is none is left as it is."""
     if not added or properties[:1] not in (b"{", b""):
         return properties
-    inside = properties[1:-1].strip()
-    if any(name.encode() in inside for name in added):
-        return b"{%b}" % _inside({**envelope.members(properties), **added})
-    return b"{%b%b%b}" % (inside, b"," if inside else b"", _inside(added))
-
-
-def _inside(members: Mapping[str, bytes]) -> bytes:
-    return b",".join([b"%b:%b" % (_json(name), members[name]) for name in members])
+    given = properties[1:-1].strip()
+    if any(name.encode() in given for name in added):
+        return object_of({**envelope.members(properties), **added})
+    return b"{%b%b%b}" % (given, b"," if given else b"", inside(added))
 
 
 def _answer(judged: Judged, uuids: Iterable[str | None]) -> Answer:

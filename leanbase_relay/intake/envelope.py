@@ -16,6 +16,7 @@ from msgspec import UNSET, Raw, Struct, UnsetType
 
 from leanbase_relay.intake import line, pieces
 from leanbase_relay.intake.answer import Declined, TooMuch
+from leanbase_relay.splice import members_of, object_of
 
 MAX_PIECES = 50_000
 """Events of a request, or members of an object: of the smallest, a body has room for
@@ -56,7 +57,6 @@ class _Batch(Struct, gc=False):
 
 _batch = msgspec.json.Decoder(_Batch).decode
 _list = msgspec.json.Decoder(list[Raw]).decode
-_dict = msgspec.json.Decoder(dict[str, Raw]).decode
 _text = msgspec.json.Decoder(str).decode
 
 
@@ -127,7 +127,7 @@ def members(text: bytes) -> Mapping[str, bytes]:
     Raises:
         Declined: it cannot be taken apart.
     """
-    return _taken_apart(text, _quick_members, pieces.members)
+    return _taken_apart(text, members_of, pieces.members)
 
 
 def text_of(value: bytes) -> str | None:
@@ -142,10 +142,6 @@ def _quick_elements(text: bytes) -> list[bytes]:
     return [bytes(element) for element in _list(text)]
 
 
-def _quick_members(text: bytes) -> dict[str, bytes]:
-    return {name: bytes(value) for name, value in _dict(text).items()}
-
-
 def _object(text: bytes, *, nameless_allowed: bool) -> Envelope:
     """A batch that is spelled unusually, or one event."""
     given = members(text)
@@ -153,7 +149,7 @@ def _object(text: bytes, *, nameless_allowed: bool) -> Envelope:
         return _unusual_batch(given)
     if given.get("event", b"")[:1] != b'"' and nameless_allowed:
         given = {**given, "event": b'"$identify"'}
-        text = _spelled(given)
+        text = object_of(given)
     elif "event" not in given:
         raise _nameless(given)
     return Envelope([text], _one_key([text]))
@@ -221,11 +217,6 @@ def _check_form(event: bytes) -> None:
             raise _unparsed(f"{name}: must be a string")
     if given.get("event", b"")[:1] != b'"':
         raise _nameless(given)
-
-
-def _spelled(given: Mapping[str, bytes]) -> bytes:
-    parts = [b"%b:%b" % (msgspec.json.encode(name), given[name]) for name in given]
-    return b"{%b}" % b",".join(parts)
 
 
 class _Patiently(Protocol[_Parts_co]):

@@ -33,6 +33,7 @@ from leanbase_relay.intake.line import (
 from leanbase_relay.intake.profiles import Profiles
 from leanbase_relay.intake.uuids import are_uuids, mint_uuid
 from leanbase_relay.keys import KeyRing
+from leanbase_relay.splice import members_of
 from leanbase_relay.store.chunk import MAX_CHUNK_BYTES, Chunk, runs_of
 from leanbase_relay.store.deposit import DeadLetter
 from leanbase_relay.store.row import merged
@@ -370,11 +371,11 @@ def _all_located(seen: list[_Seen]) -> bool:
 def _names(line: bytes) -> dict[str, str | None]:
     """What can be read of a refused line, to find it again."""
     try:
-        members = msgspec.json.decode(line, type=dict[str, msgspec.Raw])
+        members = members_of(line)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
         return {}
     return {
-        name: _readable(bytes(members[name]))
+        name: _readable(members[name])
         for name in ("event", "distinct_id", "uuid")
         if name in members
     }

@@ -22,6 +22,7 @@ from msgspec import Raw, Struct, field
 from leanbase_relay.intake import timestamp
 from leanbase_relay.intake.uuids import mint_uuid
 from leanbase_relay.keys import KeyRing
+from leanbase_relay.splice import inside, members_of, object_of
 
 MAX_NESTING = 125
 """Levels of an event of its own: the upstream's parser stops at 128, counted from
@@ -60,7 +61,6 @@ _KINDS = {
     ord("n"): "null",
 }
 
-_raw_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _pairs = json.JSONDecoder(object_pairs_hook=list).decode
 _text = msgspec.json.Decoder(str).decode
 _ABSENT = Raw()
@@ -173,7 +173,7 @@ def parse(line: bytes) -> dict[str, bytes]:
     if depth(line) > MAX_NESTING:
         raise Refused(f"nested deeper than {MAX_NESTING} levels")
     try:
-        members = _members(line)
+        members = members_of(line)
     except msgspec.DecodeError as bad:
         raise Refused(f"not JSON: {bad}") from None
     if len(members) != size:
@@ -191,7 +191,7 @@ def depth(line: bytes) -> int:
 
 def extended(line: bytes, members: Mapping[str, bytes]) -> bytes:
     """An object's text with further members at its end; it must have some already."""
-    return b"%b,%b}" % (line.strip()[:-1], _inside(members))
+    return b"%b,%b}" % (line.strip()[:-1], inside(members))
 
 
 class _Event:
@@ -208,7 +208,7 @@ class _Event:
     def written(self, line: bytes) -> bytes:
         """The event bytes: the line as it came, as far as nothing was to be mended."""
         if self._rewritten:
-            return _object(self._members | self._added)
+            return object_of(self._members | self._added)
         return extended(line, self._added) if self._added else line.strip()
 
     def check_key(self) -> None:
@@ -266,9 +266,9 @@ class _Event:
         self._properties = _look(self._members["properties"])
         changes = _changed_properties(self._properties, self._rules)
         if changes:
-            properties = _members(self._members["properties"]) | changes
+            properties = members_of(self._members["properties"]) | changes
             kept = {name: value for name, value in properties.items() if value}
-            self._put("properties", _object(kept))
+            self._put("properties", object_of(kept))
 
     def _bring_members_home(self) -> None:
         """Put what protocol v1 has beside the properties where `batch` has it: in them.
@@ -284,12 +284,12 @@ class _Event:
         }
         options = self._members.get("options", b"")
         if options[:1] == b"{":
-            given |= _option_properties(_members(options))
+            given |= _option_properties(members_of(options))
         if not given:
             return
         properties = self._members.get("properties", b"{}")
         if properties[:1] == b"{":
-            self._put("properties", _object(_members(properties) | given))
+            self._put("properties", object_of(members_of(properties) | given))
             for name in ("options", *TEXT_PLACES):
                 self._remove(name)
 
@@ -464,24 +464,12 @@ def _stamp_or_now(moment_ms: int, now_ms: int) -> str:
         return timestamp.stamp(now_ms)
 
 
-def _members(text: bytes) -> dict[str, bytes]:
-    return {name: bytes(value) for name, value in _raw_members(text).items()}
-
-
 def _json(text: str) -> bytes:
     return msgspec.json.encode(text)
 
 
 def _quoted(text: str) -> str:
     return _json(text).decode()
-
-
-def _object(members: Mapping[str, bytes]) -> bytes:
-    return b"{%b}" % _inside(members)
-
-
-def _inside(members: Mapping[str, bytes]) -> bytes:
-    return b",".join([b"%b:%b" % (_json(name), members[name]) for name in members])
 
 
 def _kind(value: bytes) -> str:

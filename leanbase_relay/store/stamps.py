@@ -14,9 +14,8 @@ from datetime import datetime, timedelta
 import msgspec
 
 from leanbase_relay.clock import Clock
+from leanbase_relay.splice import members_of, object_of
 from leanbase_relay.store.chunk import Stamped, join, split
-
-_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 LEAST_SHIFT_MS = 1000
 """What the wall clock must have been moved by. Clocks that drift, or that are slewed,
@@ -82,7 +81,7 @@ def shifted(event_bytes: bytes, note: str, by_ms: int) -> bytes:
 
 
 def _moved(event: bytes, by_ms: int) -> bytes:
-    members = {name: bytes(value) for name, value in _members(event).items()}
+    members = members_of(event)
     before = datetime.fromisoformat(msgspec.json.decode(members["timestamp"]))
     try:
         moment = before + timedelta(milliseconds=by_ms)
@@ -90,8 +89,7 @@ def _moved(event: bytes, by_ms: int) -> bytes:
         return event
     after = moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
     members["timestamp"] = msgspec.json.encode(after)
-    texts = (b"%b:%b" % (msgspec.json.encode(n), v) for n, v in members.items())
-    return b"{%b}" % b",".join(texts)
+    return object_of(members)
 
 
 def _apart_ms(clock: Clock) -> int:

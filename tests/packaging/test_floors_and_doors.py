@@ -35,6 +35,7 @@ GROUND = {
     "logs",
     "lz64",
     "settings",
+    "splice",
     "systemd",
 }
 # The stand-in upstream is a house of its own: nothing but the ground is shared.
@@ -51,6 +52,7 @@ DOORS = {
         "intake.line",
         "intake.pieces",
         "intake.profiles",
+        "splice",
         "store.chunk",
         "store.look",
         "store.letters",

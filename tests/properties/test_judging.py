@@ -182,7 +182,10 @@ def line_by_line(
 
 
 def but_for_what_is_random(line: bytes, mended: bytes) -> object:
-    """Event bytes as they are, unless a random uuid or id is among them."""
+    """Event bytes as they are, unless a random uuid or id is among them.
+
+    A head that all lines of a run have is taken off without spelling the rest anew.
+    """
     given, event = json.loads(line), json.loads(mended)
     named = [given.get(name) for name in ("distinct_id", "$distinct_id", "distinctId")]
     named.append((given.get("properties") or {}).get("distinct_id"))
@@ -191,7 +194,8 @@ def but_for_what_is_random(line: bytes, mended: bytes) -> object:
         *(() if any(name is not None for name in named) else ("distinct_id",)),
     }
     kept = {name: event[name] for name in event if name not in random}
-    return kept if random else mended
+    had_head = "project" in given or "historical_migration" in given
+    return kept if random or had_head else mended
 
 
 def is_in(stamped: Stamped, number: int) -> bool:
