@@ -1,6 +1,7 @@
 """Room: how many bytes may be held at once, and who waits until there are fewer."""
 
 import asyncio
+import contextlib
 from collections import deque
 
 MAX_WAITING = 256
@@ -43,7 +44,8 @@ class Room:
             if turn.done() and not turn.cancelled():
                 self.give_back(size)
             else:
-                self._line.remove((size, turn))
+                with contextlib.suppress(ValueError):  # it was taken out already
+                    self._line.remove((size, turn))
                 self._let_in()
             raise
 
