@@ -6,9 +6,11 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from tests.support.http import Wire, request
 from tests.support.intake import Client, event
 from tests.support.process import RelayProcess, environment
 from tests.support.tracing import Call, TracedRelay, calls, traced, tracer
@@ -17,6 +19,14 @@ from tests.support.waiting import eventually
 pytestmark = pytest.mark.process
 
 EVENTS = 20
+V1 = {
+    "Authorization": "Bearer phc_test",
+    "User_Agent": "posthog-python/7.0.0",
+    "PostHog_Sdk_Info": "posthog-python/7.0.0",
+    "PostHog_Attempt": "1",
+    "PostHog_Request_Id": "7c9e6679-7425-40de-944b-e07fc1f90ae7",
+    "PostHog_Request_Timestamp": "2026-03-01T12:00:00.5+00:00",
+}
 BY_CLIENT = """
 import sys
 from leanbase_relay.client import Client
@@ -53,10 +63,29 @@ def by_spool(relay: RelayProcess, number: int) -> None:
     eventually(lambda: not file.exists())
 
 
+def by_http(relay: RelayProcess, number: int) -> None:
+    body = b'{"api_key":"phc_test","batch":[%b]}' % event(number)
+    post(relay, request(body))
+
+
+def by_v1(relay: RelayProcess, number: int) -> None:
+    body = b'{"created_at":"2026-03-01T12:00:00Z","batch":[%b]}' % event(number)
+    post(relay, request(body, path="/i/v1/analytics/events", **V1))
+
+
+def post(relay: RelayProcess, sent: bytes) -> None:
+    with Wire(relay.directory / "http.sock") as wire:
+        wire.send(sent)
+        answer = wire.hear()
+        assert answer.status == 200, answer
+
+
 # Each way in has its line here.
 WAYS = (
     Way("socket", by_socket, re.compile(r"sendto .*\\\"stored\\\":1,")),
     Way("spool", by_spool, re.compile(r"unlink(at)? .*\.jsonl")),
+    Way("http", by_http, re.compile(r"(sendto|sendmsg|writev) .*HTTP/1\.1 200")),
+    Way("v1", by_v1, re.compile(r"(sendto|sendmsg|writev) .*HTTP/1\.1 200")),
 )
 
 
@@ -65,11 +94,12 @@ WAYS = (
 def test_an_event_is_answered_after_the_sync_of_its_log_has_returned(
     short_dir: Path, way: Way
 ) -> None:
-    relay = TracedRelay(short_dir, settings=spooling(short_dir))
+    relay = TracedRelay(short_dir, settings=all_ways(short_dir))
     with relay:
         eventually(relay.spool.is_dir)
         for number in range(EVENTS):
             way.hand_over(relay, number)
+        assert relay.status()["totals"]["accepted"] == EVENTS
         assert relay.stop() == 0
 
     seen = relay.calls()
@@ -94,7 +124,7 @@ def test_what_a_start_creates_has_its_name_on_the_disk_before_the_first_answer(
 ) -> None:
     """1. Nothing is there yet. 2. A clean stop has taken the log away."""
     store = short_dir / "new" / "store" / "relay.db"
-    settings = spooling(short_dir) | {"store": {"path": str(store)}}
+    settings = all_ways(short_dir) | {"store": {"path": str(store)}}
     log = store.with_name("relay.db-wal")
     relay = TracedRelay(short_dir, settings=settings)
     for created in ([store.parent.parent, store.parent, store, log], [log]):
@@ -172,8 +202,11 @@ def test_the_client_says_spooled_when_the_file_and_its_name_are_on_the_disk(
         at = done.ended
 
 
-def spooling(directory: Path) -> dict[str, dict[str, str]]:
-    return {"spool": {"path": str(directory / "spool"), "scan_interval": "200ms"}}
+def all_ways(directory: Path) -> dict[str, dict[str, Any]]:
+    return {
+        "spool": {"path": str(directory / "spool"), "scan_interval": "200ms"},
+        "http": {"listen": [f"unix:{directory / 'http.sock'}"]},
+    }
 
 
 def reads_event(call: Call, number: int) -> bool:

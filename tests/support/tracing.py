@@ -86,7 +86,7 @@ class Call:
 
 def tracer(trace: Path) -> list[str]:
     """What to put before a command; what is started becomes that command."""
-    return ["strace", "-D", "-f", "-y", "-s", "256", "-o", str(trace), "-e", CALLS]
+    return ["strace", "-D", "-f", "-y", "-s", "1024", "-o", str(trace), "-e", CALLS]
 
 
 def calls(trace: Path) -> list[Call]:
