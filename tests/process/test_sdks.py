@@ -98,6 +98,7 @@ class TestPython:
             sdk = python_sdk(
                 http.url,
                 flush_at=10,
+                max_retries=10,
                 on_error=lambda error, _: failed.append(error),
             )
             for number in range(100):
@@ -157,7 +158,7 @@ class TestNode:
     ) -> None:
         with RelayProcess(short_dir, sink.url, http.settings) as relay:
             relay.kill()
-            app = node.start(sdk, http.url, KEY)
+            app = node.start(sdk, http.url, KEY, options='{"fetchRetryCount":100}')
             relay.start()
             said = app.communicate(timeout=node.WITHIN_SECONDS)[0]
 
