@@ -27,6 +27,7 @@ from leanbase_relay.config import Config
 from leanbase_relay.control import Aside, Command, Control
 from leanbase_relay.errors import ConfigError
 from leanbase_relay.intake.event import Judge
+from leanbase_relay.observe.rates import Rates
 from leanbase_relay.status import (
     ProjectView,
     SpoolView,
@@ -124,6 +125,7 @@ class Daemon:
         store = Store.open(config.store.path)
         house.callback(self._close_store, store)
         parts = Parts(config, self._clock)
+        self._rates = Rates(self._clock, store.totals, list(config.projects))
         self._writer = parts.writer(store, on_committed=self._committed)
         self._reader = self._open_reader(house)
         self._lanes = {
@@ -191,6 +193,7 @@ class Daemon:
         asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(timeout_seconds)
 
     def _committed(self, totals: Mapping[str, Totals]) -> None:
+        self._rates.note(totals)
         for lane in self._lanes.values():
             lane.tell(totals)
 
@@ -269,7 +272,7 @@ class Daemon:
             name: aside(wish) for name, wish in wishes.by_name().items()
         }
 
-    def _answer_status(self, _: dict[str, Any]) -> dict[str, Any]:
+    def _answer_status(self, request: dict[str, Any]) -> dict[str, Any]:
         config, now = self._config, self._clock.monotonic()
         refused_ms = self._reader.lately_refused_ms()
         projects = {}
@@ -301,7 +304,10 @@ class Daemon:
             uptime_seconds=now - self._started_at,
             problems=problems,
         )
-        return screen_status(view)
+        beside = {"rates": self._rates.flow().as_json()}
+        if request.get("history"):
+            beside["history"] = self._rates.history()
+        return screen_status(view, **beside)
 
     def _spool_view(self) -> SpoolView:
         if self._spool is None:

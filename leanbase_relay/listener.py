@@ -1,4 +1,4 @@
-"""Listening sockets on the file system: bound with the right mode from birth.
+"""Listening sockets: on the file system with the right mode from birth, or on TCP.
 
 Here is the rule that a socket left behind by a crash is cleaned up, and one that
 somebody still listens on is never stolen.
@@ -13,7 +13,7 @@ from pathlib import Path
 from leanbase_relay.errors import RelayError
 
 MAX_PATH_BYTES = 107  # sun_path of unix(7), less its final zero
-_BACKLOG = 1024
+BACKLOG = 1024
 
 
 class SocketInUse(RelayError):
@@ -40,13 +40,54 @@ def listen(path: Path, *, mode: int, group: str | None = None) -> socket.socket:
             if group is not None:
                 shutil.chown(path, group=group)
             path.chmod(mode)
-            sock.listen(_BACKLOG)
+            sock.listen(BACKLOG)
         except BaseException:
             sock.close()
             path.unlink()
             raise
     except (OSError, LookupError) as error:
         raise RelayError(f"cannot listen on {path}: {error}") from error
+    sock.setblocking(False)  # noqa: FBT003 - the library's
+    return sock
+
+
+def listen_tcp(host: str, port: int) -> list[socket.socket]:
+    """Listen on a port of this machine.
+
+    Args:
+        host: an address; or `localhost`, which is this machine's in both families,
+            as far as it has them.
+        port: which, or 0 for any free one.
+
+    Raises:
+        SocketInUse: another process listens there.
+        RelayError: the address cannot be had.
+    """
+    if host != "localhost":
+        return [_bound_tcp(host, port)]
+    first = _bound_tcp("127.0.0.1", port)
+    try:
+        return [first, _bound_tcp("::1", first.getsockname()[1])]
+    except SocketInUse:
+        first.close()
+        raise  # else half of the producers would reach somebody else
+    except RelayError:
+        return [first]  # a machine without IPv6
+
+
+def _bound_tcp(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        sock = socket.create_server((host, port), family=family, backlog=BACKLOG)
+    except OSError as error:
+        at = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        if error.errno == errno.EADDRINUSE:
+            raise SocketInUse(
+                f"another process listens on {at}; stop it, or give this relay a "
+                "port of its own"
+            ) from error
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        raise RelayError(f"cannot listen on {at}: {reason}") from error
     sock.setblocking(False)  # noqa: FBT003 - the library's
     return sock
 

@@ -18,7 +18,7 @@ FLOORS = (
     {"__main__", "client"},  # apps import it alone; nothing here does
     {"cli"},
     {"daemon"},
-    {"assembly", "control", "status", "wishes"},
+    {"assembly", "control", "observe", "status", "wishes"},
     {"intake", "forward", "sink"},
     {"store"},
     {"ground"},
@@ -34,6 +34,7 @@ GROUND = {
     "logs",
     "settings",
     "systemd",
+    "words",
 }
 # The stand-in upstream is a house of its own: nothing but the ground is shared.
 EXCEPTIONS = {("sink", "store"): False}
