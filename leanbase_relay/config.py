@@ -42,6 +42,7 @@ from leanbase_relay.settings import (
     members_of,
     no_such_setting,
     one_of,
+    place_of,
     shown,
 )
 
@@ -133,6 +134,13 @@ class ControlConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class MetricsConfig:
+    """Addresses where metrics and a page are shown: ``host:port``, ``unix:/path``."""
+
+    listen: Addresses = ()
+
+
+@dataclass(frozen=True, slots=True)
 class EventsConfig:
     """What an event may weigh, and what the relay adds to it."""
 
@@ -165,6 +173,7 @@ class Config:
     spool: SpoolConfig
     http: HttpConfig
     control: ControlConfig
+    metrics: MetricsConfig
     events: EventsConfig
     log: LogConfig
 
@@ -374,6 +383,10 @@ def _impossible(values: dict[str, Any]) -> Iterator[str]:
         given, bound = (_SETTINGS[key].show(value) for value in (values[key], limit))
         against = f"{other} ({bound})" if isinstance(other, str) else bound
         yield f"{key}: {given} is {words} {against}; {why}"
+    for address in values.get("metrics.listen", ()):
+        for key in ("socket.path", "control.path", "store.path"):
+            if place_of(address) == values.get(key):
+                yield f"metrics.listen: {address} is {key}; each needs its own path"
 
 
 def _not_built_yet(values: dict[str, Any]) -> Iterator[str]:

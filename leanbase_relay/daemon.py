@@ -12,6 +12,7 @@ import faulthandler
 import logging
 import os
 import signal
+import sqlite3
 import sys
 import threading
 from collections.abc import Callable, Mapping
@@ -25,8 +26,11 @@ from leanbase_relay.assembly import Parts
 from leanbase_relay.clock import Clock, SystemClock
 from leanbase_relay.config import Config
 from leanbase_relay.control import Aside, Command, Control
-from leanbase_relay.errors import ConfigError
+from leanbase_relay.errors import ConfigError, StoreUnavailable
 from leanbase_relay.intake.event import Judge
+from leanbase_relay.observe.answers import Answers
+from leanbase_relay.observe.listening import Listening
+from leanbase_relay.observe.metrics import Measured, exposition
 from leanbase_relay.observe.rates import Rates
 from leanbase_relay.status import (
     ProjectView,
@@ -145,6 +149,15 @@ class Daemon:
             config.control.path, mode=config.socket.mode, group=config.socket.group
         )
         house.callback(listener.unlink, config.control.path)
+        metrics_sockets = listener.listen_at(
+            config.metrics.listen,
+            house,
+            mode=config.socket.mode,
+            group=config.socket.group,
+        )
+        self._listening = Listening(
+            Answers(lambda: self._look(history=True), self._metrics)
+        )
         self._writer_thread = self._thread("writer", self._writer.run)
         self._lane_threads = [
             self._thread(f"lane {name}", lane.run) for name, lane in self._lanes.items()
@@ -154,6 +167,7 @@ class Daemon:
         self._thread("intake", self._loop.run_forever)
         self._in_loop(self._intake.start(intake_socket))
         self._in_loop(self._control.start(control_socket))
+        self._in_loop(self._listening.start(metrics_sockets))
         self._spool_thread = (
             self._thread("spool", self._spool.run) if self._spool else None
         )
@@ -247,6 +261,7 @@ class Daemon:
         self._writer.finish()
         self._writer_thread.join(WRITER_SECONDS)
         with contextlib.suppress(TimeoutError, RuntimeError):
+            self._in_loop(self._listening.stop(), CONTROL_SECONDS)
             self._in_loop(self._control.stop(CONTROL_SECONDS / 2), CONTROL_SECONDS)
         self._loop.call_soon_threadsafe(self._loop.stop)
 
@@ -268,12 +283,41 @@ class Daemon:
             clock=self._clock,
             max_chunk_events=self._config.batch.max_events,
         )
-        return {"status": self._answer_status, "flush": self._flush} | {
-            name: aside(wish) for name, wish in wishes.by_name().items()
-        }
+        return {
+            "status": lambda request: self._look(history=bool(request.get("history"))),
+            "metrics": lambda _: {"metrics": self._metrics()},
+            "flush": self._flush,
+        } | {name: aside(wish) for name, wish in wishes.by_name().items()}
 
-    def _answer_status(self, request: dict[str, Any]) -> dict[str, Any]:
-        config, now = self._config, self._clock.monotonic()
+    def _look(self, *, history: bool = False) -> dict[str, Any]:
+        config = self._config
+        try:
+            projects = self._project_views()
+        except sqlite3.Error as error:  # whoever looks is told; we go on
+            raise StoreUnavailable(f"the store cannot be read: {error}") from error
+        problems = [self._reload_problem] if self._reload_problem else []
+        view = View(
+            now=self._clock.wall(),
+            store=StoreView(
+                path=config.store.path,
+                bytes=self._reader.size(),
+                max_bytes=config.store.max_bytes,
+                full=self._writer.full,
+                trouble=self._writer.trouble,
+            ),
+            spool=self._spool_view(),
+            projects=projects,
+            pid=os.getpid(),
+            uptime_seconds=self._clock.monotonic() - self._started_at,
+            problems=problems,
+        )
+        beside = {"rates": self._rates.flow().as_json()}
+        if history:
+            beside["history"] = self._rates.history()
+        return screen_status(view, **beside)
+
+    def _project_views(self) -> dict[str, ProjectView]:
+        now = self._clock.monotonic()
         refused_ms = self._reader.lately_refused_ms()
         projects = {}
         for name, lane in self._lanes.items():
@@ -288,26 +332,11 @@ class Daemon:
                 if look.next_attempt_at is None
                 else max(look.next_attempt_at - now, 0.0),
             )
-        problems = [self._reload_problem] if self._reload_problem else []
-        view = View(
-            now=self._clock.wall(),
-            store=StoreView(
-                path=config.store.path,
-                bytes=self._reader.size(),
-                max_bytes=config.store.max_bytes,
-                full=self._writer.full,
-                trouble=self._writer.trouble,
-            ),
-            spool=self._spool_view(),
-            projects=projects,
-            pid=os.getpid(),
-            uptime_seconds=now - self._started_at,
-            problems=problems,
-        )
-        beside = {"rates": self._rates.flow().as_json()}
-        if request.get("history"):
-            beside["history"] = self._rates.history()
-        return screen_status(view, **beside)
+        return projects
+
+    def _metrics(self) -> str:
+        lanes = {name: lane.attempts for name, lane in self._lanes.items()}
+        return exposition(self._look(), Measured(self._writer.commits, lanes))
 
     def _spool_view(self) -> SpoolView:
         if self._spool is None:
@@ -330,7 +359,16 @@ def run(load: Callable[[], Config] = configuration.load) -> int:
 
 def _needs_restart(old: Config, new: Config) -> str | None:
     """What changed that only a restart takes up."""
-    fixed = ("store", "dead_letters", "socket", "spool", "http", "control", "events")
+    fixed = (
+        "store",
+        "dead_letters",
+        "socket",
+        "spool",
+        "http",
+        "control",
+        "events",
+        "metrics",
+    )
     changed = [name for name in fixed if getattr(old, name) != getattr(new, name)]
     if old.projects.keys() != new.projects.keys():
         changed.append("projects (added or removed)")

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from leanbase_relay.clock import Clock
 from leanbase_relay.errors import Stopping
+from leanbase_relay.forward.attempts import Attempts
 from leanbase_relay.forward.backlog import AGAIN_SECONDS, Backlog
 from leanbase_relay.forward.backoff import retrying
 from leanbase_relay.forward.batch import Batch
@@ -82,6 +83,7 @@ class Lane:
     ) -> None:
         self.project = project
         self.upstream = upstream
+        self.attempts = Attempts()
         self._backlog = Backlog(project, reader=reader, writer=writer, clock=clock)
         self._clock = clock
         self._settings = settings
@@ -277,7 +279,10 @@ class Lane:
     def _attempted(self, sending: Sending) -> Judgement:
         self._next_attempt_at = None
         self._backlog.freeze(sending.batch)
+        began = self._clock.monotonic()
         answer = self.upstream.send(sending)
+        took = self._clock.monotonic() - began
+        self.attempts.note(answer, sending.batch, seconds=took)
         if not answer.reached:
             self._backlog.thaw(sending.batch)
         now = self._clock.wall()

@@ -20,6 +20,7 @@ from leanbase_relay.clock import Clock
 from leanbase_relay.errors import Stopping, StoreError, StoreFull, StoreUnavailable
 from leanbase_relay.store import schema, stamps
 from leanbase_relay.store.chunk import MAX_CHUNK_BYTES
+from leanbase_relay.store.commits import Commits
 from leanbase_relay.store.deposit import Deposit
 from leanbase_relay.store.merging import OLD_SECONDS, Claims, Merging
 from leanbase_relay.store.reserve import Reserve
@@ -155,6 +156,7 @@ class Writer:
         self._reserve.take()
         self._disk_full = False
         self.claims = Claims()
+        self.commits = Commits()
         self._merging = Merging(
             store,
             clock,
@@ -258,7 +260,9 @@ class Writer:
         if refused is not None:
             group = self._without_events(group, refused)
             packed = []
+        began = self._clock.monotonic()
         error = self._transact(group, packed, short)
+        self.commits.seconds.note(self._clock.monotonic() - began)
         self._note_full(wanted, refused)
         for work in group:
             self._settle(work, error)
@@ -501,7 +505,18 @@ class Writer:
     def _settle(self, work: _Work, error: StoreError | Stopping | None) -> None:
         with self._lock:
             self._waiting_bytes -= work.size
+        self._count(work.asked, error)
         work.receipt.settle(error)
+
+    def _count(
+        self, asked: Deposit | Change, error: StoreError | Stopping | None
+    ) -> None:
+        if not isinstance(asked, Deposit):
+            return
+        if error is None:
+            self.commits.committed(asked.refused)
+        elif isinstance(error, StoreError):
+            self.commits.refuse(asked, error)
 
     def _end(self) -> None:
         """Nobody waits for ever on a writer that is gone."""

@@ -18,7 +18,8 @@ FLOORS = (
     {"__main__", "client"},  # apps import it alone; nothing here does
     {"cli"},
     {"daemon"},
-    {"assembly", "control", "observe", "status", "wishes"},
+    {"observe"},
+    {"assembly", "control", "status", "wishes"},
     {"intake", "forward", "sink"},
     {"store"},
     {"ground"},
@@ -32,6 +33,7 @@ GROUND = {
     "keys",
     "listener",
     "logs",
+    "measures",
     "settings",
     "systemd",
     "words",
@@ -56,6 +58,7 @@ DOORS = {
         "forward.v1",
         "wishes",
     },
+    "prometheus_client": {"observe.metrics"},
     "requests": {"forward.upstream"},
     "rich": {"cli"},
     "simdjson": {"intake.event", "intake.line"},
@@ -67,6 +70,7 @@ DOORS = {
 }
 DISTRIBUTIONS = {
     "PyYAML": "yaml",
+    "prometheus-client": "prometheus_client",
     "pysimdjson": "simdjson",
     "sqlite-utils": "sqlite_utils",
 }
