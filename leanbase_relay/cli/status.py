@@ -13,7 +13,12 @@ import click
 from leanbase_relay import config, control
 from leanbase_relay import status as figures
 from leanbase_relay.cli.brief import one_line, unknown
-from leanbase_relay.cli.common import config_option, no_answer, no_permission
+from leanbase_relay.cli.common import (
+    check_answer,
+    config_option,
+    no_answer,
+    no_permission,
+)
 from leanbase_relay.cli.screen import screen
 from leanbase_relay.clock import Clock, SystemClock
 from leanbase_relay.config import Config
@@ -113,6 +118,7 @@ def look_at(conf: Config, clock: Clock, **wanted: Any) -> dict[str, Any]:
                 break
             clock.wait(LOOK_AGAIN_SECONDS, poke)  # it starts, or it stops
         else:
+            check_answer(look, conf.control.path)
             return look
     pid = lock.holder(conf.store.path)
     if hangs and pid is None:  # this user may not look at the lock
