@@ -153,7 +153,11 @@ def screen_status(view: View, **beside: Any) -> dict[str, Any]:
         "kept": sum(one.dead_letters for one in totals),
         "given_up": sum(one.dead_letters_given_up for one in totals),
     }
-    return status(view) | {"dead_letters": letters, **beside}
+    look = status(view)
+    if look["state"] != "flowing" and (rates := beside.get("rates")):
+        # Of a relay that delivers in part nobody knows when it will be done.
+        beside["rates"] = rates | {"drain_seconds": None}
+    return look | {"dead_letters": letters, **beside}
 
 
 def json_status(look: Mapping[str, Any]) -> dict[str, Any]:

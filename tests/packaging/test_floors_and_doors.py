@@ -34,6 +34,7 @@ GROUND = {
     "listener",
     "logs",
     "measures",
+    "seldom",
     "settings",
     "systemd",
     "words",
