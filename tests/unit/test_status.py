@@ -203,10 +203,23 @@ def test_the_worst_project_is_told_first() -> None:
 
 
 def test_rates_are_for_the_screen_alone() -> None:
-    look = screen_status(view(), rates={"in_per_second": 1.0}, history={})
+    look = screen_status(view(), rates={"drain_seconds": 1.0}, history={})
 
-    assert look["rates"] == {"in_per_second": 1.0}
+    assert "rates" in look
     assert json_status(look) == status(view())
+
+
+@pytest.mark.parametrize(
+    ("state", "drain_seconds"), [("flowing", 7.0), ("held", None), ("idle", None)]
+)
+def test_when_it_will_be_done_is_known_while_all_of_it_flows(
+    state: str, drain_seconds: float | None
+) -> None:
+    rates = {"out_per_second": 1.0, "drain_seconds": 7.0}
+
+    look = screen_status(view(projects={"default": lane(state)}), rates=rates)
+
+    assert look["rates"] == {"out_per_second": 1.0, "drain_seconds": drain_seconds}
 
 
 def test_stamps_are_of_the_wall_clock_in_utc() -> None:
