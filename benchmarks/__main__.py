@@ -22,6 +22,7 @@ from benchmarks import (
     machine,
     many,
     process,
+    scrape,
     single,
     spool,
     stored,
@@ -31,7 +32,7 @@ from benchmarks.question import Figure, Question, Sample, Setting
 
 QUESTIONS = {
     module.QUESTION.name: module.QUESTION
-    for module in (stored, end_to_end, drain, spool, many, single, idle)
+    for module in (stored, end_to_end, drain, spool, many, single, idle, scrape)
 }
 RESULTS = Path(__file__).with_name("results")
 
