@@ -324,3 +324,28 @@ def test_status_answers_at_once(short_dir: Path) -> None:
             )
 
     assert statistics.median(seconds) < 0.2
+
+
+def test_the_nagios_plugin_speaks_nagios(short_dir: Path) -> None:
+    plugin = Path(__file__).parents[2] / "examples/nagios/check_leanbase_relay"
+    path = f"{COMMAND.parent}:{os.environ['PATH']}"
+
+    def check(*arguments: str) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(
+            ["/bin/sh", plugin, *arguments],
+            capture_output=True,
+            text=True,
+            check=False,
+            env={"PATH": path},
+        )
+
+    with RelayProcess(short_dir) as relay:
+        well = check("-c", str(relay.config))
+        relay.stop()
+        ill = check("-c", str(relay.config))
+    nothing = check("-c", str(short_dir / "none.yaml"))
+
+    assert (well.returncode, ill.returncode, nothing.returncode) == (0, 2, 3)
+    assert well.stdout.startswith("LEANBASE-RELAY OK: ")
+    assert nothing.stdout.startswith("LEANBASE-RELAY UNKNOWN: ")
+    assert nothing.stderr == ""
