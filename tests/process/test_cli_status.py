@@ -280,7 +280,7 @@ def test_a_configuration_that_is_wrong_has_its_own_exit_code(short_dir: Path) ->
 def test_status_imports_nothing_heavy(short_dir: Path) -> None:
     heavy = (
         *("requests", "asyncio", "aiohttp", "rich", "sqlite_utils", "watchdog"),
-        *("tenacity", "simdjson"),
+        *("tenacity", "simdjson", "prometheus_client"),
     )
     with RelayProcess(short_dir) as relay:
         code = (

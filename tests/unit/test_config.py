@@ -55,6 +55,9 @@ def test_a_key_in_the_environment_is_configuration_enough() -> None:
         ("upstream.proxy", "http://me:pass@proxy:3128", "http://me:pass@proxy:3128"),
         ("upstream.ca_file", "/etc/ssl/own.pem", Path("/etc/ssl/own.pem")),
         ("upstream.compression", "none", "none"),
+        ("metrics.listen", ["127.0.0.1:80", "[::1]:81"], ("127.0.0.1:80", "[::1]:81")),
+        ("metrics.listen", ["localhost:9418"], ("localhost:9418",)),
+        ("metrics.listen", ["unix:/run/m.sock"], ("unix:/run/m.sock",)),
         ("batch.max_events", 1, 1),
         ("batch.max_bytes", 921600, 921600),
         ("batch.max_bytes", "1048576", 1024**2),
@@ -134,6 +137,10 @@ def test_a_duration_is_read_in_its_unit(given: str, seconds: float) -> None:
         ("spool.patterns", [], "is not a list of file name patterns"),
         ("spool.patterns", ["a/*.jsonl"], "is not a list of file name patterns"),
         ("http.listen", ["8010"], "is not a list of addresses"),
+        ("metrics.listen", ["0.0.0.0:9418"], "can be reached from other machines"),
+        ("metrics.listen", ["[::]:9418"], "can be reached from other machines"),
+        ("metrics.listen", ["example.com:80"], "can be reached from other machines"),
+        ("metrics.listen", ["[::1]:80", "[::1]:80"], "has an address twice"),
         ("events.disable_geoip", "yes", "is neither true nor false"),
         ("log.level", False, "false is not known; write debug or info"),
     ],
@@ -196,6 +203,13 @@ def test_a_wrong_value_is_refused(key: str, given: object, complaint: str) -> No
                 "control.path: /run/leanbase-relay/relay.sock is the same as "
                 "socket.path (/run/leanbase-relay/relay.sock); "
                 "each needs a path of its own"
+            ),
+        ),
+        (
+            {"metrics": {"listen": ["unix:/run/leanbase-relay/control.sock"]}},
+            (
+                "metrics.listen: unix:/run/leanbase-relay/control.sock is "
+                "control.path; each needs its own path"
             ),
         ),
     ],
