@@ -17,7 +17,7 @@ from leanbase_relay.clock import Clock
 from leanbase_relay.store.totals import Totals
 
 KEPT_SECONDS = 600
-MOST_SAMPLES = KEPT_SECONDS + 2  # both ends of the first second too
+MOST_SAMPLES = KEPT_SECONDS + 12  # the oldest step is begun before its first look
 WINDOW_SECONDS = 10.0
 """Over which a rate is taken: shorter trembles, longer tells of what is over."""
 POINTS = 60
@@ -25,6 +25,7 @@ POINTS = 60
 MOST_LANES = 16
 """Whose backlogs are kept one by one; the figures of the whole count all of them."""
 
+_STEP_SECONDS = KEPT_SECONDS / POINTS
 _NOTHING = Totals()
 
 
@@ -127,22 +128,29 @@ class Rates:
         )
 
     def history(self) -> dict[str, Any]:
-        """The last minutes, in equal steps, oldest first; for drawing."""
+        """The last minutes, step by step, oldest first; for drawing."""
         now, samples = self._clock.monotonic(), self._look()
-        step = KEPT_SECONDS / POINTS
-        first = max(now - KEPT_SECONDS, self._began - step)
-        moments = [now - step * back for back in range(POINTS, -1, -1)]
-        seen = [_at(samples, moment) for moment in moments if moment >= first]
+        edges = self._edges(now)
+        seen = [_at(samples, edge) for edge in edges]
         return {
-            "step_seconds": step,
+            "step_seconds": _STEP_SECONDS,
             "backlog": [sample.backlog for sample in seen[1:]],
-            "in_per_second": _slopes([sample.accepted for sample in seen], step),
-            "out_per_second": _slopes([sample.delivered for sample in seen], step),
+            "in_per_second": _slopes(edges, [sample.accepted for sample in seen]),
+            "out_per_second": _slopes(edges, [sample.delivered for sample in seen]),
             "lanes": {
                 name: [sample.lanes[place] for sample in seen[1:]]
                 for place, name in enumerate(self._projects)
             },
         }
+
+    def _edges(self, now: float) -> list[float]:
+        """Where steps begin and end: always at the same moments, and now.
+
+        Steps that slid with the time would make every bar of a drawing tremble.
+        """
+        last = (now - 1.0) // _STEP_SECONDS * _STEP_SECONDS
+        edges = [last - _STEP_SECONDS * back for back in range(POINTS - 1, -1, -1)]
+        return [edge for edge in edges if edge > self._began - _STEP_SECONDS] + [now]
 
     def _look(self) -> list[Sample]:
         with self._lock:
@@ -159,6 +167,7 @@ def _at(samples: list[Sample], moment: float) -> Sample:
     return samples[max(place - 1, 0)]
 
 
-def _slopes(counts: list[int], seconds: float) -> list[float]:
-    steps = itertools.pairwise(counts)
-    return [round((after - before) / seconds, 2) for before, after in steps]
+def _slopes(edges: list[float], counts: list[int]) -> list[float]:
+    seconds = (after - before for before, after in itertools.pairwise(edges))
+    risen = (after - before for before, after in itertools.pairwise(counts))
+    return [round(count / each, 2) for count, each in zip(risen, seconds, strict=True)]
