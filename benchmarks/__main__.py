@@ -23,6 +23,7 @@ from benchmarks import (
     machine,
     many,
     process,
+    scrape,
     single,
     spool,
     stored,
@@ -32,7 +33,17 @@ from benchmarks.question import Figure, Question, Sample, Setting
 
 QUESTIONS = {
     module.QUESTION.name: module.QUESTION
-    for module in (stored, end_to_end, drain, spool, many, single, http, idle)
+    for module in (
+        stored,
+        end_to_end,
+        drain,
+        spool,
+        many,
+        single,
+        http,
+        idle,
+        scrape,
+    )
 }
 RESULTS = Path(__file__).with_name("results")
 

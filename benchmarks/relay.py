@@ -51,6 +51,13 @@ class Relay:
         answer: dict[str, Any] = control.ask(self._control, "status")
         return answer
 
+    def metrics(self) -> str:
+        """What Prometheus would get."""
+        answer: str = control.ask(self._control, "metrics", timeout_seconds=10.0)[
+            "metrics"
+        ]
+        return answer
+
     def flush(self) -> None:
         """Have it send now."""
         control.ask(self._control, "flush")

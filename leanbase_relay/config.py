@@ -134,6 +134,13 @@ class ControlConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class MetricsConfig:
+    """Addresses where metrics and a page are shown: ``host:port``, ``unix:/path``."""
+
+    listen: Addresses = ()
+
+
+@dataclass(frozen=True, slots=True)
 class EventsConfig:
     """What an event may weigh, and what the relay adds to it."""
 
@@ -166,6 +173,7 @@ class Config:
     spool: SpoolConfig
     http: HttpConfig
     control: ControlConfig
+    metrics: MetricsConfig
     events: EventsConfig
     log: LogConfig
 
@@ -368,7 +376,8 @@ def _impossible(values: dict[str, Any]) -> Iterator[str]:
         given, bound = (_SETTINGS[key].show(value) for value in (values[key], limit))
         against = f"{other} ({bound})" if isinstance(other, str) else bound
         yield f"{key}: {given} is {words} {against}; {why}"
-    for address in values.get("http.listen", ()):
-        for key in ("socket.path", "control.path", "store.path"):
-            if place_of(address) == values.get(key):
-                yield f"http.listen: {address} is {key}; each needs a path of its own"
+    for name in ("http.listen", "metrics.listen"):
+        for address in values.get(name, ()):
+            for key in ("socket.path", "control.path", "store.path"):
+                if place_of(address) == values.get(key):
+                    yield f"{name}: {address} is {key}; each needs a path of its own"

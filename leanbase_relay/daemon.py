@@ -12,12 +12,12 @@ import faulthandler
 import logging
 import os
 import signal
-import socket
+import sqlite3
 import sys
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 from leanbase_relay import __version__, lasting, listener, systemd
@@ -26,10 +26,13 @@ from leanbase_relay.assembly import Parts
 from leanbase_relay.clock import Clock, SystemClock
 from leanbase_relay.config import Config
 from leanbase_relay.control import Aside, Command, Control
-from leanbase_relay.errors import ConfigError
+from leanbase_relay.errors import ConfigError, StoreUnavailable
 from leanbase_relay.intake.event import Judge
 from leanbase_relay.keys import KeyRing
-from leanbase_relay.settings import place_of
+from leanbase_relay.observe.answers import Answers
+from leanbase_relay.observe.listening import Listening
+from leanbase_relay.observe.metrics import Measured, exposition
+from leanbase_relay.observe.rates import Rates
 from leanbase_relay.status import (
     ProjectView,
     SpoolView,
@@ -129,6 +132,7 @@ class Daemon:
         store = Store.open(config.store.path)
         house.callback(self._close_store, store)
         parts = Parts(config, self._clock, self._keys)
+        self._rates = Rates(self._clock, store.totals, list(config.projects))
         self._writer = parts.writer(store, on_committed=self._committed)
         self._reader = self._open_reader(house)
         self._lanes = {
@@ -149,7 +153,14 @@ class Daemon:
             config.control.path, mode=config.socket.mode, group=config.socket.group
         )
         house.callback(listener.unlink, config.control.path)
-        http_sockets = self._http_sockets(house)
+        listen_at = partial(
+            listener.listen_at, mode=config.socket.mode, group=config.socket.group
+        )
+        http_sockets = listen_at(config.http.listen, house)
+        metrics_sockets = listen_at(config.metrics.listen, house)
+        self._listening = Listening(
+            Answers(lambda: self._look(history=True), self._metrics)
+        )
         self._writer_thread = self._thread("writer", self._writer.run)
         self._lane_threads = [
             self._thread(f"lane {name}", lane.run) for name, lane in self._lanes.items()
@@ -161,22 +172,10 @@ class Daemon:
         self._in_loop(self._control.start(control_socket))
         if self._capture_api is not None:
             self._in_loop(self._capture_api.start(http_sockets))
+        self._in_loop(self._listening.start(metrics_sockets))
         self._spool_thread = (
             self._thread("spool", self._spool.run) if self._spool else None
         )
-
-    def _http_sockets(self, house: ExitStack) -> list[socket.socket]:
-        config = self._config
-        socks: list[socket.socket] = []
-        for address in config.http.listen:
-            where = place_of(address)
-            if isinstance(where, Path):
-                mode, group = config.socket.mode, config.socket.group
-                socks.append(listener.listen(where, mode=mode, group=group))
-                house.callback(listener.unlink, where)
-            else:
-                socks += listener.listen_tcp(*where)
-        return socks
 
     def _open_reader(self, house: ExitStack) -> Reader:
         reader = Reader(self._config.store.path)
@@ -213,6 +212,7 @@ class Daemon:
         asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(timeout_seconds)
 
     def _committed(self, totals: Mapping[str, Totals]) -> None:
+        self._rates.note(totals)
         for lane in self._lanes.values():
             lane.tell(totals)
 
@@ -269,6 +269,7 @@ class Daemon:
         self._writer.finish()
         self._writer_thread.join(WRITER_SECONDS)
         with contextlib.suppress(TimeoutError, RuntimeError):
+            self._in_loop(self._listening.stop(), CONTROL_SECONDS)
             self._in_loop(self._control.stop(CONTROL_SECONDS / 2), CONTROL_SECONDS)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._loop_thread.join(LOOP_SECONDS)
@@ -299,26 +300,18 @@ class Daemon:
             clock=self._clock,
             max_chunk_events=self._config.batch.max_events,
         )
-        return {"status": self._answer_status, "flush": self._flush} | {
-            name: aside(wish) for name, wish in wishes.by_name().items()
-        }
+        return {
+            "status": lambda request: self._look(history=bool(request.get("history"))),
+            "metrics": lambda _: {"metrics": self._metrics()},
+            "flush": self._flush,
+        } | {name: aside(wish) for name, wish in wishes.by_name().items()}
 
-    def _answer_status(self, _: dict[str, Any]) -> dict[str, Any]:
-        config, now = self._config, self._clock.monotonic()
-        refused_ms = self._reader.lately_refused_ms()
-        projects = {}
-        for name, lane in self._lanes.items():
-            look = lane.status()
-            projects[name] = ProjectView(
-                url=lane.upstream.url,
-                totals=self._writer.totals.get(name, Totals()),
-                oldest_at=seconds(self._reader.oldest_accepted_at_ms(name)),
-                refused_at=seconds(refused_ms.get(name)),
-                lane=look,
-                next_attempt_in_seconds=None
-                if look.next_attempt_at is None
-                else max(look.next_attempt_at - now, 0.0),
-            )
+    def _look(self, *, history: bool = False) -> dict[str, Any]:
+        config = self._config
+        try:
+            projects = self._project_views()
+        except sqlite3.Error as error:  # whoever looks is told; we go on
+            raise StoreUnavailable(f"the store cannot be read: {error}") from error
         problems = [self._reload_problem] if self._reload_problem else []
         if self._capture_api is not None:
             problems += self._capture_api.problems()
@@ -334,10 +327,35 @@ class Daemon:
             spool=self._spool_view(),
             projects=projects,
             pid=os.getpid(),
-            uptime_seconds=now - self._started_at,
+            uptime_seconds=self._clock.monotonic() - self._started_at,
             problems=problems,
         )
-        return screen_status(view)
+        beside = {"rates": self._rates.flow().as_json()}
+        if history:
+            beside["history"] = self._rates.history()
+        return screen_status(view, **beside)
+
+    def _project_views(self) -> dict[str, ProjectView]:
+        now = self._clock.monotonic()
+        refused_ms = self._reader.lately_refused_ms()
+        projects = {}
+        for name, lane in self._lanes.items():
+            look = lane.status()
+            projects[name] = ProjectView(
+                url=lane.upstream.url,
+                totals=self._writer.totals.get(name, Totals()),
+                oldest_at=seconds(self._reader.oldest_accepted_at_ms(name)),
+                refused_at=seconds(refused_ms.get(name)),
+                lane=look,
+                next_attempt_in_seconds=None
+                if look.next_attempt_at is None
+                else max(look.next_attempt_at - now, 0.0),
+            )
+        return projects
+
+    def _metrics(self) -> str:
+        lanes = {name: lane.attempts for name, lane in self._lanes.items()}
+        return exposition(self._look(), Measured(self._writer.commits, lanes))
 
     def _spool_view(self) -> SpoolView:
         if self._spool is None:
@@ -360,7 +378,16 @@ def run(load: Callable[[], Config] = configuration.load) -> int:
 
 def _needs_restart(old: Config, new: Config) -> str | None:
     """What changed that only a restart takes up."""
-    fixed = ("store", "dead_letters", "socket", "spool", "http", "control", "events")
+    fixed = (
+        "store",
+        "dead_letters",
+        "socket",
+        "spool",
+        "http",
+        "control",
+        "events",
+        "metrics",
+    )
     changed = [name for name in fixed if getattr(old, name) != getattr(new, name)]
     if old.projects.keys() != new.projects.keys():
         changed.append("projects (added or removed)")

@@ -8,9 +8,12 @@ import errno
 import os
 import shutil
 import socket
+from collections.abc import Iterable
+from contextlib import ExitStack
 from pathlib import Path
 
 from leanbase_relay.errors import RelayError
+from leanbase_relay.settings import place_of
 
 MAX_PATH_BYTES = 107  # sun_path of unix(7), less its final zero
 BACKLOG = 1024
@@ -49,6 +52,28 @@ def listen(path: Path, *, mode: int, group: str | None = None) -> socket.socket:
         raise RelayError(f"cannot listen on {path}: {error}") from error
     sock.setblocking(False)  # noqa: FBT003 - the library's
     return sock
+
+
+def listen_at(
+    addresses: Iterable[str], house: ExitStack, *, mode: int, group: str | None
+) -> list[socket.socket]:
+    """Listen on several addresses, as `settings.Addresses` has them.
+
+    Args:
+        addresses: ``host:port`` or ``unix:/path``.
+        house: takes socket files away when it closes.
+        mode: of socket files.
+        group: of socket files.
+    """
+    socks = []
+    for address in addresses:
+        place = place_of(address)
+        if isinstance(place, Path):
+            socks.append(listen(place, mode=mode, group=group))
+            house.callback(unlink, place)
+        else:
+            socks += listen_tcp(*place)
+    return socks
 
 
 def listen_tcp(host: str, port: int) -> list[socket.socket]:

@@ -18,6 +18,7 @@ INTERRUPTED = 130  # what a shell says of a command that Ctrl-C ended
 COMMANDS = {
     "run": "run",
     "status": "status",
+    "metrics": "metrics",
     "send": "send",
     "capture": "capture",
     "identify": "capture",

@@ -13,11 +13,13 @@ from typing import NamedTuple
 
 from leanbase_relay.clock import Clock
 from leanbase_relay.errors import Stopping
+from leanbase_relay.forward.attempts import Attempts
 from leanbase_relay.forward.backlog import AGAIN_SECONDS, Backlog
 from leanbase_relay.forward.backoff import retrying
 from leanbase_relay.forward.batch import Batch
 from leanbase_relay.forward.limit import Limit
 from leanbase_relay.forward.sending import Sending
+from leanbase_relay.forward.trouble import Trouble
 from leanbase_relay.forward.upstream import Upstream
 from leanbase_relay.forward.verdict import Judgement, Verdict, skew_seconds
 from leanbase_relay.store.reader import Reader
@@ -82,6 +84,7 @@ class Lane:
     ) -> None:
         self.project = project
         self.upstream = upstream
+        self.attempts = Attempts()
         self._backlog = Backlog(project, reader=reader, writer=writer, clock=clock)
         self._clock = clock
         self._settings = settings
@@ -93,7 +96,7 @@ class Lane:
         self._under_way: Batch | None = None
         self._changed = False  # what is under way is to be begun anew
         self._not_before = 0.0
-        self._trouble: Judgement | None = None
+        self._trouble = Trouble(project, clock)
         self._dead_in_a_row = 0
         self._attempt = 0
         self._next_attempt_at: float | None = None
@@ -110,7 +113,7 @@ class Lane:
             return
         if self._resting or self._is_full(mine):
             self._news.set()
-        if self._trouble is not None and not mine.backlog_events:
+        if self._trouble and not mine.backlog_events:
             self._nudge.set()  # what it tries to send was given up
 
     def flush(self) -> None:
@@ -197,7 +200,8 @@ class Lane:
         totals = self._backlog.totals
         if not totals.backlog_events:
             self._flushing = False
-            self._trouble = self._next_attempt_at = None  # of what is gone
+            self._trouble.forget()
+            self._next_attempt_at = None  # of what is gone
             self._attempt = 0
             return False
         return self._flushing or self._is_full(totals) or self._until_due() <= 0
@@ -277,7 +281,10 @@ class Lane:
     def _attempted(self, sending: Sending) -> Judgement:
         self._next_attempt_at = None
         self._backlog.freeze(sending.batch)
+        began = self._clock.monotonic()
         answer = self.upstream.send(sending)
+        took = self._clock.monotonic() - began
+        self.attempts.note(answer, sending.batch, seconds=took)
         if not answer.reached:
             self._backlog.thaw(sending.batch)
         now = self._clock.wall()
@@ -342,16 +349,8 @@ class Lane:
         self._not_before = now + judgement.not_before_seconds
         self._next_attempt_at = now + delay
         self._last_error = (judgement.reason, self._clock.wall())
-        if self._trouble is None or self._trouble.verdict is not judgement.verdict:
-            held = judgement.verdict is Verdict.HELD
-            log.warning(
-                "lane_%s project=%s backlog=%d reason=%s",
-                "held" if held else "backing_off",
-                self.project,
-                self._backlog.totals.backlog_events,
-                judgement.reason,
-            )
-        self._trouble = judgement
+        backlog = self._backlog.totals.backlog_events
+        self._trouble.meet(judgement, backlog=backlog)
 
     def _decided(self, judgement: Judgement) -> None:
         now = self._clock.wall()
@@ -359,20 +358,12 @@ class Lane:
             self._last_success_at = now
         else:
             self._last_error = (judgement.reason, now)
-        if self._trouble is not None:
-            log.info(
-                "lane_recovered project=%s after_attempts=%d",
-                self.project,
-                self._attempt,
-            )
-        self._trouble = None
+        self._trouble.end(after_attempts=self._attempt)
         self._attempt = 0
 
     def _state(self) -> str:
-        trouble = self._trouble
-        if trouble is not None:
-            return "held" if trouble.verdict is Verdict.HELD else "backing_off"
-        return "flowing" if self._backlog.totals.backlog_events else "idle"
+        waiting = "flowing" if self._backlog.totals.backlog_events else "idle"
+        return self._trouble.state or waiting
 
 
 class _Result(NamedTuple):

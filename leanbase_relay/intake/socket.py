@@ -24,6 +24,7 @@ from leanbase_relay.clock import Clock
 from leanbase_relay.errors import Stopping, StoreError, StoreFull
 from leanbase_relay.intake.event import Judge, Judged
 from leanbase_relay.intake.line import too_long
+from leanbase_relay.seldom import Seldom
 from leanbase_relay.store.deposit import DeadLetter, Deposit
 from leanbase_relay.store.writer import Receipt, Writer
 
@@ -74,6 +75,7 @@ class SocketIntake:
         self.clock = clock
         self.max_event_bytes = max_event_bytes
         self.allow_uids = allow_uids
+        self.refused_seldom = Seldom(clock)
         # One buffer serves all connections: what is read is taken out of it before
         # the loop turns to the next.
         self.buffer = memoryview(bytearray(MAX_READ_BYTES))
@@ -178,7 +180,10 @@ class _Connection(asyncio.BufferedProtocol):
         self._peer = f"socket uid={uid} pid={pid}"
         allowed = self._intake.allow_uids
         if allowed is not None and uid not in allowed:
-            log.warning("connection_refused uid=%d pid=%d", uid, pid)
+            if times := self._intake.refused_seldom.times():
+                log.warning(
+                    "connection_refused uid=%d pid=%d times=%d", uid, pid, times
+                )
             transport.write(_line(error=f"uid {uid} is not in socket.allow_uids"))
             self._skipping = self._ended = True
             transport.close()

@@ -41,6 +41,7 @@ from leanbase_relay.intake.spool_directory import (
     open_file,
 )
 from leanbase_relay.intake.spool_file import SpoolFile
+from leanbase_relay.intake.spool_log import TakenFiles
 from leanbase_relay.intake.spool_problems import Problem, Problems, cause
 from leanbase_relay.intake.spool_progress import ProgressBook
 from leanbase_relay.intake.spool_removal import Removal
@@ -120,7 +121,8 @@ class Spool:
             self._taker, clock, late_grace_seconds=config.late_grace_seconds
         )
         self._book = ProgressBook(writer, progress)
-        self._problems = Problems()
+        self._problems = Problems(clock)
+        self._taken = TakenFiles(clock)
         self._waiting = 0
         self._ignored = 0
         self._news = clock.poke()
@@ -295,13 +297,7 @@ class Spool:
         if file.removed:
             return
         if not file.trail.left_because:
-            log.info(
-                "file_taken name=%s lines=%d refused=%d blank=%d",
-                file.name,
-                file.progress.lines,
-                file.trail.refused,
-                file.trail.blank,
-            )
+            self._taken.note(file)
         if not self._remove(file):
             self._book.note_unfinished(file)
             file.close()

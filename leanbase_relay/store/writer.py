@@ -18,8 +18,10 @@ from itertools import chain
 
 from leanbase_relay.clock import Clock
 from leanbase_relay.errors import Stopping, StoreError, StoreFull, StoreUnavailable
+from leanbase_relay.seldom import Seldom
 from leanbase_relay.store import schema, stamps
 from leanbase_relay.store.chunk import MAX_CHUNK_BYTES
+from leanbase_relay.store.commits import Commits
 from leanbase_relay.store.deposit import Deposit
 from leanbase_relay.store.merging import OLD_SECONDS, Claims, Merging
 from leanbase_relay.store.reserve import Reserve
@@ -155,6 +157,9 @@ class Writer:
         self._reserve.take()
         self._disk_full = False
         self.claims = Claims()
+        self.commits = Commits()
+        self._full_seldom, self._trouble_seldom = Seldom(clock), Seldom(clock)
+        self._said_full = self._said_trouble = False
         self._merging = Merging(
             store,
             clock,
@@ -258,7 +263,9 @@ class Writer:
         if refused is not None:
             group = self._without_events(group, refused)
             packed = []
+        began = self._clock.monotonic()
         error = self._transact(group, packed, short)
+        self.commits.seconds.note(self._clock.monotonic() - began)
         self._note_full(wanted, refused)
         for work in group:
             self._settle(work, error)
@@ -355,6 +362,9 @@ class Writer:
         elif self.full:  # until a whole chunk would fit again
             self._measure()
             self.full = self._lacks(self._limits.max_chunk_bytes) > 0
+        if self._said_full and not self.full:
+            self._said_full = False
+            log.info("store_has_room bytes=%d", self._space.live)
 
     def _trim_letters(self, packed: list[Row]) -> None:
         """Keep dead letters within their bound, and the store within its own."""
@@ -412,16 +422,19 @@ class Writer:
                 self._settle(work, error)
             else:
                 kept.append(work)
-        if not self.full:
-            log.warning("store_full max_bytes=%d", self._limits.max_bytes)
+        if not self.full and (times := self._full_seldom.times()):
+            self._said_full = True
+            max_bytes = self._limits.max_bytes
+            log.warning("store_full max_bytes=%d times=%d", max_bytes, times)
         return kept
 
     # Trouble, and its end.
 
     def _fell(self, error: Exception) -> StoreUnavailable:
         """After a failed write the connection is not to be believed: begin anew."""
-        if self.trouble is None:
-            log.error("store_unavailable error=%s", error)
+        if self.trouble is None and (times := self._trouble_seldom.times()):
+            self._said_trouble = True
+            log.error("store_unavailable times=%d error=%s", times, error)
         self.trouble = str(error)
         self._broken = True
         if _is_for_want_of_room(error) and self._reserve.give_up():
@@ -433,8 +446,9 @@ class Writer:
     def _recovered(self) -> None:
         """A transaction went well; on a full disk that is thanks to the reserve."""
         if self.trouble is not None and not self._disk_full:
-            log.info("store_recovered")
-            self.trouble = None
+            if self._said_trouble:
+                log.info("store_recovered")
+            self.trouble, self._said_trouble = None, False
         elif self._disk_full and self._store.log_bytes() > _KEEP_LOG_BYTES:
             self._fold_log()
 
@@ -506,7 +520,18 @@ class Writer:
     def _settle(self, work: _Work, error: StoreError | Stopping | None) -> None:
         with self._lock:
             self._waiting_bytes -= work.size
+        self._count(work.asked, error)
         work.receipt.settle(error)
+
+    def _count(
+        self, asked: Deposit | Change, error: StoreError | Stopping | None
+    ) -> None:
+        if not isinstance(asked, Deposit):
+            return
+        if error is None:
+            self.commits.committed(asked.refused)
+        elif isinstance(error, StoreError):
+            self.commits.refuse(asked, error)
 
     def _end(self) -> None:
         """Nobody waits for ever on a writer that is gone."""

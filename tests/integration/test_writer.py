@@ -623,7 +623,7 @@ def test_a_full_store_is_said_once_and_until_there_is_room(
     assert is_full(writer)
     fill(writer, lambda n: deposit(noise(MIB, n)), 3)
     assert [r.getMessage() for r in caplog.records] == [
-        f"store_full max_bytes={20 * MIB}"
+        f"store_full max_bytes={20 * MIB} times=1"
     ]
 
     writer.apply(lambda store: store.ack("default", Position(3, 0)))

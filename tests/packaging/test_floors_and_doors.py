@@ -18,6 +18,7 @@ FLOORS = (
     {"__main__", "client"},  # apps import it alone; nothing here does
     {"cli"},
     {"daemon"},
+    {"observe"},
     {"assembly", "control", "status", "wishes"},
     {"intake", "forward", "sink"},
     {"store"},
@@ -34,9 +35,12 @@ GROUND = {
     "listener",
     "logs",
     "lz64",
+    "measures",
+    "seldom",
     "settings",
     "splice",
     "systemd",
+    "words",
 }
 # The stand-in upstream is a house of its own: nothing but the ground is shared.
 EXCEPTIONS = {("sink", "store"): False}
@@ -63,6 +67,7 @@ DOORS = {
         "forward.v1",
         "wishes",
     },
+    "prometheus_client": {"observe.metrics"},
     "requests": {"forward.upstream"},
     "rich": {"cli"},
     "simdjson": {"intake.event", "intake.line"},
@@ -74,6 +79,7 @@ DOORS = {
 }
 DISTRIBUTIONS = {
     "PyYAML": "yaml",
+    "prometheus-client": "prometheus_client",
     "pysimdjson": "simdjson",
     "sqlite-utils": "sqlite_utils",
 }

@@ -52,6 +52,11 @@ def test_the_command_runs_from_the_wheel(elsewhere: Path) -> None:
     assert __version__ in said
 
 
+def test_the_page_is_in_the_wheel(elsewhere: Path) -> None:
+    look = "from leanbase_relay.observe.answers import page; print(page().status)"
+    assert run(elsewhere / "bin/python", "-c", look, cwd=elsewhere).strip() == "200"
+
+
 def test_it_is_the_wheels_code_that_runs(elsewhere: Path) -> None:
     look = "import leanbase_relay.daemon as d; print(d.__file__)"
     found = run(elsewhere / "bin/python", "-c", look, cwd=elsewhere)

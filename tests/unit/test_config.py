@@ -58,6 +58,9 @@ def test_a_key_in_the_environment_is_configuration_enough() -> None:
         ("http.listen", ["127.0.0.1:80", "[::1]:8010"], ("127.0.0.1:80", "[::1]:8010")),
         ("http.listen", ["localhost:8010"], ("localhost:8010",)),
         ("http.listen", ["unix:/run/http.sock"], ("unix:/run/http.sock",)),
+        ("metrics.listen", ["127.0.0.1:80", "[::1]:81"], ("127.0.0.1:80", "[::1]:81")),
+        ("metrics.listen", ["localhost:9418"], ("localhost:9418",)),
+        ("metrics.listen", ["unix:/run/m.sock"], ("unix:/run/m.sock",)),
         ("batch.max_events", 1, 1),
         ("batch.max_bytes", 921600, 921600),
         ("batch.max_bytes", "1048576", 1024**2),
@@ -146,6 +149,10 @@ def test_a_duration_is_read_in_its_unit(given: str, seconds: float) -> None:
         ),
         ("http.listen", ["unix:/run/" + "x" * 103], "is over 107 bytes"),
         ("http.listen", ["[::1]:80", "[::1]:80"], "has an address twice"),
+        ("metrics.listen", ["0.0.0.0:9418"], "can be reached from other machines"),
+        ("metrics.listen", ["[::]:9418"], "can be reached from other machines"),
+        ("metrics.listen", ["example.com:80"], "can be reached from other machines"),
+        ("metrics.listen", ["[::1]:80", "[::1]:80"], "has an address twice"),
         ("events.disable_geoip", "yes", "is neither true nor false"),
         ("log.level", False, "false is not known; write debug or info"),
     ],
@@ -208,6 +215,13 @@ def test_a_wrong_value_is_refused(key: str, given: object, complaint: str) -> No
                 "control.path: /run/leanbase-relay/relay.sock is the same as "
                 "socket.path (/run/leanbase-relay/relay.sock); "
                 "each needs a path of its own"
+            ),
+        ),
+        (
+            {"metrics": {"listen": ["unix:/run/leanbase-relay/control.sock"]}},
+            (
+                "metrics.listen: unix:/run/leanbase-relay/control.sock is "
+                "control.path; each needs a path of its own"
             ),
         ),
         (

@@ -53,7 +53,7 @@ def lane(state: str, **members: object) -> ProjectView:
 
 
 @pytest.mark.parametrize(
-    ("skew", "said"), [(151, "151 s ahead of"), (-3600, "3,600 s behind")]
+    ("skew", "said"), [(151, "2 min ahead of"), (-3600, "60 min behind")]
 )
 def test_a_clock_that_differs_from_the_upstreams_is_a_problem(
     skew: float, said: str
@@ -152,6 +152,7 @@ def test_a_store_that_takes_nothing_is_degraded(store: dict[str, object]) -> Non
     assert look["state"] == "degraded"
     (problem,) = look["problems"]
     assert "refused" in problem
+    assert "store.max_bytes, 1.0 GiB)" in problem or not store.get("full")
 
 
 def test_a_daemon_that_does_not_answer_is_unresponsive() -> None:
@@ -179,7 +180,7 @@ def test_a_lane_that_is_held_says_what_to_do() -> None:
 
     assert "Project shop is held" in problem
     assert "api_key" in problem
-    assert "in 280 s" in problem
+    assert "in 4 min" in problem
     assert "leanbase-relay flush" in problem
 
 
@@ -190,6 +191,35 @@ def test_a_lane_that_backs_off_says_that_it_mends_itself() -> None:
 
     assert "mends itself" in look["problems"][0]
     assert look["projects"]["default"]["upstream"]["attempt"] == 3
+
+
+def test_the_worst_project_is_told_first() -> None:
+    projects = {"a": lane("backing_off"), "b": lane("held"), "c": lane("flowing")}
+
+    first, second = status(view(projects=projects))["problems"]
+
+    assert "Project b is held" in first
+    assert "Project a cannot deliver" in second
+
+
+def test_rates_are_for_the_screen_alone() -> None:
+    look = screen_status(view(), rates={"drain_seconds": 1.0}, history={})
+
+    assert "rates" in look
+    assert json_status(look) == status(view())
+
+
+@pytest.mark.parametrize(
+    ("state", "drain_seconds"), [("flowing", 7.0), ("held", None), ("idle", None)]
+)
+def test_when_it_will_be_done_is_known_while_all_of_it_flows(
+    state: str, drain_seconds: float | None
+) -> None:
+    rates = {"out_per_second": 1.0, "drain_seconds": 7.0}
+
+    look = screen_status(view(projects={"default": lane(state)}), rates=rates)
+
+    assert look["rates"] == {"out_per_second": 1.0, "drain_seconds": drain_seconds}
 
 
 def test_stamps_are_of_the_wall_clock_in_utc() -> None:
