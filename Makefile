@@ -32,7 +32,7 @@ fix: .venv/ready                      ## what the formatter and the linter can m
 chaos: .venv/ready                    ## a thousand kills under load; some ten minutes
 	$(BIN)/python -m tests.chaos
 
-powercut: .venv/ready                 ## 20 power cuts of an emulated machine; some six minutes
+powercut: .venv/ready                 ## 20 power cuts of an emulated machine; ten minutes
 	$(BIN)/python -m tests.powercut $(if $(CUTS),--cuts $(CUTS))
 
 cover: .venv/ready                    ## branch coverage, child processes included

@@ -13,22 +13,23 @@ import click
 
 from leanbase_relay.sink import Fault, Script, Sink
 from tests.powercut.disk import held_by
-from tests.powercut.guest import HOST, RELAYS
+from tests.powercut.guest import HOST, WIRES
 from tests.powercut.image import CannotBuild, Debian, file_system, relay_disk
-from tests.powercut.load import Ledger, Switchboard
+from tests.powercut.load import KEY, Ledger, Switchboard
 from tests.powercut.machine import Machine
 from tests.powercut.verdict import Verdict, judged
 from tests.support.waiting import eventually
 
 CACHE = Path("~/.cache/leanbase-relay-powercut").expanduser()
 DATA_SIZE = "512M"
-WIRES = RELAYS + 2
 LIFE_SECONDS = 0.2, 6.0
-DRAIN_SECONDS = 120.0
+DRAIN_SECONDS = 300.0
+NOT_RUN = 77
 
 BUSY = Fault.answer(503, "transient error, please retry")
-NUISANCES = (BUSY, Fault.partial(3), Fault.cut_off(), Fault.hang(1), Fault())
-HEAD = "  cut  acknowledged  waiting  in files  delivered   log MiB  lost  twice"
+NUISANCES = (BUSY, Fault.partial(3), Fault.cut_off(), Fault.hang(1))
+MOODS = (*NUISANCES, *[Fault()] * 2 * len(NUISANCES))
+HEAD = "    cut  acknowledged  waiting  in files  delivered   log MiB  lost  twice"
 
 
 class Run:
@@ -36,7 +37,7 @@ class Run:
 
     Args:
         work: a directory of its own, on a disk (not in memory).
-        synchronous: ``full`` is what the relay does; ``off`` shows that this can fail.
+        synchronous: ``full`` is what the relay does; with ``off`` it loses events.
     """
 
     def __init__(
@@ -67,9 +68,9 @@ class Run:
     def __exit__(self, *_: object) -> None:
         self._house.close()
 
-    def cut(self) -> Verdict:
+    def cut(self, upstream: Script | None = None) -> Verdict:
         """Start the machine, put it under load, and cut its power."""
-        self.sink.follow(self._nuisance())
+        self.sink.follow(upstream or self._nuisance())
         with self._on():
             self._board.produce()
             time.sleep(self._rng.uniform(*LIFE_SECONDS))
@@ -95,9 +96,9 @@ class Run:
 
     def _nuisance(self) -> Script:
         """An upstream that is away, or has its moods."""
-        if self._rng.random() < 0.3:
+        if self._rng.random() < 0.25:
             return Script().then_always(BUSY)
-        return Script().then(*self._rng.choices(NUISANCES, k=100))
+        return Script().then(*self._rng.choices(MOODS, k=100))
 
     def _is_empty(self) -> bool:
         look = self._board.status()
@@ -148,20 +149,26 @@ class NotUp(Exception):
     help="Keeps Debian's image (1 GB; made as root), and what a failed run left.",
 )
 def main(*, cuts: int, seed: int | None, synchronous: str, cache: Path) -> None:
-    """Cut a machine's power under load, and compare with what was acknowledged."""
+    """Cut a machine's power under load, and compare with what was acknowledged.
+
+    A last cut is the control: of a relay that does not sync, which has to lose.
+    """
     seed = random.SystemRandom().randrange(1 << 32) if seed is None else seed
-    cache.mkdir(parents=True, exist_ok=True)
     work = cache / f"run-{seed}"
     shutil.rmtree(work, ignore_errors=True)
-    work.mkdir()
+    work.mkdir(parents=True)
     click.echo(f"seed {seed}, synchronous {synchronous}")
     try:
         debian = Debian.kept_in(cache)
         with Run(debian, work, seed=seed, synchronous=synchronous) as run:
             is_good = _cut_all(run, cuts)
+        if synchronous == "full":
+            with Run(debian, work, seed=seed, synchronous="off") as run:
+                is_good &= _loses(run)
     except CannotBuild as cannot:
+        shutil.rmtree(work)
         click.echo(f"NOT RUN: power cuts: {cannot}", err=True)
-        sys.exit(2)
+        sys.exit(NOT_RUN)
     if is_good:
         shutil.rmtree(work)
     else:
@@ -170,16 +177,17 @@ def main(*, cuts: int, seed: int | None, synchronous: str, cache: Path) -> None:
 
 
 def _cut_all(run: Run, cuts: int) -> bool:
+    """Cut so often, or until something is wrong; True if nothing is."""
     began = time.monotonic()
     click.echo(HEAD)
     done, verdict = 0, Verdict()
     try:
         while verdict.is_good and done < cuts:
             done += 1
-            click.echo(f"{done:5}", nl=False)
+            click.echo(f"{done:7}", nl=False)
             verdict = run.cut()
         if verdict.is_good:
-            click.echo("drain", nl=False)
+            click.echo("  drain", nl=False)
             verdict = run.drain()
     except NotUp as not_up:
         verdict = Verdict(faults=(str(not_up),))
@@ -196,14 +204,27 @@ def _cut_all(run: Run, cuts: int) -> bool:
     return verdict.is_good and not faults
 
 
+def _loses(run: Run) -> bool:
+    """Whether a relay that does not sync is found out."""
+    click.echo("control", nl=False)
+    lost = len(run.cut(upstream=Script().then_always(BUSY)).lost)
+    click.echo(
+        f"control: with synchronous off {lost:,} are lost by one cut"
+        if lost
+        else "control: NOTHING IS LOST with synchronous off: all this proves nothing"
+    )
+    return lost > 0
+
+
 def _settings(url: str) -> dict[str, dict[str, Any]]:
     return {
         "upstream": {"url": url.replace("127.0.0.1", HOST)},
-        "projects": {"default": {"api_key": "phc_test"}},
-        "batch": {"max_wait": "200ms", "max_events": 1000},
+        "projects": {"default": {"api_key": KEY}},
+        "batch": {"max_wait": "200ms", "max_events": 500},
         "retry": {"first_delay": "200ms", "max_delay": "1s"},
         "store": {"path": "/data/store/relay.db"},
         "socket": {"path": "/run/relay.sock"},
+        "http": {"listen": ["unix:/run/http.sock"]},
         "control": {"path": "/run/control.sock"},
         "spool": {"path": "/data/spool", "scan_interval": "500ms"},
     }

@@ -21,6 +21,7 @@ from leanbase_relay.client import Client
 
 HOST = "10.0.2.2"
 RELAYS = 3
+WIRES = RELAYS + 3
 _LOOK_SECONDS = 0.05
 
 Ask = Callable[[socket.socket], None]
@@ -30,11 +31,12 @@ def main() -> None:
     port = int(Path("/app/port").read_text())
     command = [sys.executable, "-m", "leanbase_relay", "run"]
     relay = subprocess.Popen([*command, "-c", "/app/config.yaml"])
-    sockets = Path("/run/relay.sock"), Path("/run/control.sock")
+    sockets = [Path(f"/run/{name}.sock") for name in ("relay", "http", "control")]
     while relay.poll() is None and not all(each.is_socket() for each in sockets):
         time.sleep(_LOOK_SECONDS)
     for _ in range(RELAYS):
         _lay(port, "relay", _carry("/run/relay.sock"))
+    _lay(port, "http", _carry("/run/http.sock"))
     _lay(port, "control", _carry("/run/control.sock"))
     _lay(port, "spool", _spool)
     print("wires laid", time.clock_gettime(time.CLOCK_BOOTTIME), flush=True)

@@ -13,12 +13,20 @@ from collections import defaultdict
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from http.client import HTTPException, HTTPResponse
 from itertools import count
 from types import TracebackType
 from typing import Any, Self
 
-PATIENCE_SECONDS = 60.0
+KEY = "phc_test"
+SIZES = (1, 1, 20, 300)
+PATIENCE_SECONDS = 120.0  # under an emulator, on a machine that has more to do
 LOOK_SECONDS = 0.5
+
+_HEAD = (
+    b"POST /batch/ HTTP/1.1\r\nHost: relay\r\nContent-Type: application/json\r\n"
+    b"Content-Length: %d\r\n\r\n"
+)
 
 Body = Callable[[socket.socket, random.Random], None]
 
@@ -86,10 +94,13 @@ class Switchboard:
     def produce(self) -> None:
         """Send until the wires are cut; returns when the first is acknowledged."""
         self._produced.clear()
-        for wire in self._wires["relay"]:
-            self._start(self._send, wire)
-        for wire in self._wires["spool"]:
-            self._start(self._spool, wire)
+        for name, body in (
+            ("relay", self._send),
+            ("http", self._post),
+            ("spool", self._spool),
+        ):
+            for wire in self._wires[name]:
+                self._start(body, wire)
         assert self._produced.wait(PATIENCE_SECONDS), "nothing is acknowledged"
 
     def status(self) -> dict[str, Any]:
@@ -116,7 +127,7 @@ class Switchboard:
         def until_cut() -> None:
             try:
                 body(wire, rng)
-            except OSError:
+            except (OSError, HTTPException):
                 pass  # the power went
             except Exception as error:  # noqa: BLE001 - said at the end of the cut
                 self._ledger.complaints.append(repr(error))
@@ -130,7 +141,7 @@ class Switchboard:
         settled = 0
         with wire.makefile("rb") as replies:
             while True:
-                events = [self._event(rng) for _ in range(rng.choice((1, 1, 20, 300)))]
+                events = [self._event(rng) for _ in range(rng.choice(SIZES))]
                 waiting += [event["uuid"] for event in events]
                 wire.sendall(b"".join(map(_line, events)))
                 while settled < len(waiting):
@@ -142,6 +153,17 @@ class Switchboard:
                     self._ledger.stored.update(waiting[settled : reply["stored"]])
                     settled = reply["stored"]
                     self._produced.set()
+
+    def _post(self, wire: socket.socket, rng: random.Random) -> None:
+        while True:
+            events = [self._event(rng) for _ in range(rng.choice(SIZES))]
+            body = json.dumps({"api_key": KEY, "batch": events}).encode()
+            wire.sendall(_HEAD % len(body) + body)
+            answer = HTTPResponse(wire, method="POST")
+            answer.begin()
+            answer.read()
+            assert answer.status == 200, answer.status
+            self._ledger.stored.update(event["uuid"] for event in events)
 
     def _spool(self, wire: socket.socket, rng: random.Random) -> None:
         with wire.makefile("rb") as replies:
