@@ -86,6 +86,7 @@ class Store:
 
     def __init__(self, conn: sqlite3.Connection, path: Path) -> None:
         self.path = path
+        self._file_path = str(path)
         self._log_path = log_path(path)
         self._conn = conn
         self._totals = read_totals(conn)
@@ -371,14 +372,19 @@ class Store:
             log=self.log_bytes(),
         )
 
+    def file_bytes(self) -> int:
+        """How large the database file is at this moment, without the log."""
+        return file_bytes(self._file_path)
+
     def log_bytes(self) -> int:
         """How long the write-ahead log is."""
         return file_bytes(self._log_path)
 
     def give_back(self, *, pages: int) -> None:
         """Return free pages to the file system: a small step, not a rewrite."""
-        # A vacuum step does one page each time it is stepped: fetch them all.
-        self._conn.execute(f"pragma incremental_vacuum({pages})").fetchall()
+        # It does a page each time it is stepped, and gives no rows: of such a statement
+        # `execute` takes one step and no more, while a script goes to its end.
+        self._conn.executescript(f"pragma incremental_vacuum({pages})")
 
     def truncate_log(self) -> None:
         """Empty the write-ahead log, if no reader needs it."""

@@ -38,6 +38,7 @@ MAX_GROUP_BYTES = 8 << 20
 _KEEP_FREE_BYTES = 4 << 20  # not worth giving back: the next events will fill it
 _KEEP_LOG_BYTES = 1 << 20
 _VACUUM_PAGES = 512  # 2 MiB a step: a few milliseconds in which nothing is committed
+_STEP_BYTES = 4 << 20  # what a step of tidying writes to the log, at most
 _TIDY_SOON_SECONDS = 1.0
 _MERGE_NEXT_SECONDS = 0.01
 
@@ -353,8 +354,13 @@ class Writer:
         of that reading helps.
         """
         log = self._space.log + wanted
-        pages = max(self._space.live + wanted, self._space.live + self._space.free)
-        return log > self._limits.for_log and pages + log > self._limits.max_bytes
+        if log <= self._limits.for_log:
+            return False
+        space = self._space
+        # The file on the disk may be larger than the pages that are left to it: it is
+        # cut when the log is folded in.
+        pages = max(space.live + max(wanted, space.free), self._store.file_bytes())
+        return pages + log > self._limits.max_bytes
 
     def _note_full(self, wanted: int, refused: StoreFull | None) -> None:
         if wanted:
@@ -471,31 +477,50 @@ class Writer:
         if self._tidy_at is None or now < self._tidy_at:
             return
         self._look_for_room()
-        self._tidy_at = now + _TIDY_SOON_SECONDS if self._disk_full else None
-        if self._broken:
+        if self._broken:  # until somebody wants something written
+            self._tidy_at = now + _TIDY_SOON_SECONDS if self._disk_full else None
             return
         try:
-            self._tidy(now)
+            self._tidy_at = self._tidy(now)
         except (sqlite3.Error, StoreUnavailable) as error:
             log.warning("store_not_tidied error=%s", error)
             self._broken = True
-            if not self._disk_full:
-                self._tidy_at = now + _TIDY_AFTER_TROUBLE_SECONDS
-        if self._tidy_at is None and self._store.has_backlog:
-            self._tidy_at = now + OLD_SECONDS  # what is young now may be merged then
+            later = (
+                _TIDY_SOON_SECONDS if self._disk_full else _TIDY_AFTER_TROUBLE_SECONDS
+            )
+            self._tidy_at = now + later
 
-    def _tidy(self, now: float) -> None:
+    def _tidy(self, now: float) -> float | None:
+        """One step; when the next one is due, if one is."""
+        if self._is_log_kept():
+            return now + _TIDY_SOON_SECONDS
         if not self._disk_full and self._merging.step():
             took = self._clock.monotonic() - now
             # Two thirds of the time are left to whoever wants to read the disk.
-            self._tidy_at = now + took + max(2 * took, _MERGE_NEXT_SECONDS)
-            return
+            return now + took + max(2 * took, _MERGE_NEXT_SECONDS)
         self._space = self._store.measure()
         if self._space.free > _KEEP_FREE_BYTES:
             self._store.give_back(pages=_VACUUM_PAGES)
-            self._tidy_at = now + _TIDY_NEXT_SECONDS
-        elif self._space.log > _KEEP_LOG_BYTES:
+            return now + _TIDY_NEXT_SECONDS
+        if self._space.log > _KEEP_LOG_BYTES:
             self._store.truncate_log()
+        if self._disk_full:
+            return now + _TIDY_SOON_SECONDS
+        # What is young now may be merged then.
+        return now + OLD_SECONDS if self._store.has_backlog else None
+
+    def _is_log_kept(self) -> bool:
+        """Whether there is no room for what a step writes to the log.
+
+        So it is while somebody reads for long: nothing that is moved or deleted then
+        makes the file smaller, and the log takes it all.
+        """
+        self._space = self._store.measure()
+        if not self._is_log_long(_STEP_BYTES):
+            return False
+        self._store.truncate_log()
+        self._space = self._store.measure()
+        return self._is_log_long(_STEP_BYTES)
 
     # Book-keeping.
 

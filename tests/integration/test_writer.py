@@ -514,7 +514,7 @@ def test_what_is_given_back_at_once_is_a_small_step(
 
     writer._tidy_if_due()
 
-    assert 0 < before.free - store.measure().free <= 2 * MIB + 8192
+    assert MIB < before.free - store.measure().free <= 2 * MIB + 8192
     assert writer._tidy_at == pytest.approx(clock.now + 0.25)
 
 
