@@ -44,7 +44,7 @@ class Control:
         """Serve a listening socket."""
         import asyncio
 
-        self._server = await asyncio.start_unix_server(
+        self._server = await asyncio.start_server(
             self._serve, sock=sock, limit=MAX_REQUEST_BYTES
         )
 

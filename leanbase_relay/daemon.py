@@ -12,14 +12,16 @@ import faulthandler
 import logging
 import os
 import signal
+import socket
 import sys
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from leanbase_relay import __version__, listener, systemd
+from leanbase_relay import __version__, listener, systemd, watch
 from leanbase_relay import config as configuration
 from leanbase_relay.assembly import Parts
 from leanbase_relay.clock import Clock, SystemClock
@@ -32,6 +34,7 @@ from leanbase_relay.status import (
     SpoolView,
     StoreView,
     View,
+    one_line,
     screen_status,
     seconds,
 )
@@ -39,6 +42,7 @@ from leanbase_relay.store import lock
 from leanbase_relay.store.reader import Reader
 from leanbase_relay.store.store import Store
 from leanbase_relay.store.totals import Totals
+from leanbase_relay.watch import Failure, Watch
 from leanbase_relay.wishes import Wishes
 
 log = logging.getLogger(__name__)
@@ -54,25 +58,6 @@ CONTROL_SECONDS = 0.25
 _SIGNALS = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1}
 # A broken lease (see intake.lease) is told by SIGIO, whose default is to end us.
 _BLOCKED = _SIGNALS | {signal.SIGIO}
-
-
-class Failure:
-    """The first thread that fell, and what of."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self.error: BaseException | None = None
-        self.leaving = False
-
-    def record(self, thread: str, error: BaseException) -> None:
-        """Note it and wake the main thread, which ends the process."""
-        with self._lock:
-            if self.error is not None:
-                return
-            self.error = error
-        log.critical("thread_fell thread=%s", thread, exc_info=error)
-        if not self.leaving:
-            os.kill(os.getpid(), signal.SIGTERM)
 
 
 class Daemon:
@@ -95,6 +80,7 @@ class Daemon:
         self._failure = Failure()
         self._threads: list[threading.Thread] = []
         self._reload_problem: str | None = None
+        self._watch = Watch(self._clock, on_hang=_show_stacks)
 
     def run(self) -> int:
         """Live until SIGTERM or SIGINT; returns the exit code."""
@@ -127,29 +113,34 @@ class Daemon:
         self._writer = parts.writer(store, on_committed=self._committed)
         self._reader = self._open_reader(house)
         self._lanes = {
-            name: parts.lane(project, self._open_reader(house), self._writer)
+            name: replace(
+                parts, clock=self._watch.pulse(f"lane {name}", self._longest_attempt)
+            ).lane(project, self._open_reader(house), self._writer)
             for name, project in config.projects.items()
         }
         known = parts.known(house)
         progress = self._reader.spool_progress()
-        self._spool = parts.spool(self._writer, known, progress)
+        spool_clock = self._watch.pulse("spool", lambda: watch.SPOOL_BUSY_SECONDS)
+        self._spool = replace(parts, clock=spool_clock).spool(
+            self._writer, known, progress
+        )
         self._intake = parts.socket_intake(self._writer, known)
         self._control = Control(self._commands(lambda: parts.judge(known)))
-        intake_socket = listener.listen(
-            config.socket.path, mode=config.socket.mode, group=config.socket.group
+        passed = listener.Passed(systemd.passed_sockets())
+        intake_socket = passed.take_unix("socket", config.socket.path) or self._listen(
+            house, config.socket.path
         )
-        house.callback(listener.unlink, config.socket.path)
-        control_socket = listener.listen(
-            config.control.path, mode=config.socket.mode, group=config.socket.group
-        )
-        house.callback(listener.unlink, config.control.path)
+        control_socket = self._listen(house, config.control.path)
+        passed.close_rest()
         self._writer_thread = self._thread("writer", self._writer.run)
+        self._watch.add_steps("writer", lambda: self._writer.stepped_at)
         self._lane_threads = [
             self._thread(f"lane {name}", lane.run) for name, lane in self._lanes.items()
         ]
         self._loop = asyncio.new_event_loop()
         self._loop.set_exception_handler(self._task_fell)
         self._thread("intake", self._loop.run_forever)
+        self._watch.add_loop("intake", self._loop)
         self._in_loop(self._intake.start(intake_socket))
         self._in_loop(self._control.start(control_socket))
         self._spool_thread = (
@@ -161,7 +152,16 @@ class Daemon:
         house.callback(reader.close)
         return reader
 
+    def _listen(self, house: ExitStack, path: Path) -> socket.socket:
+        mode, group = self._config.socket.mode, self._config.socket.group
+        sock = listener.listen(path, mode=mode, group=group)
+        house.callback(listener.unlink, path)
+        return sock
+
     # Threads.
+
+    def _longest_attempt(self) -> float:
+        return self._config.upstream.timeout_seconds + watch.NAME_SERVERS_SECONDS
 
     def _thread(self, name: str, body: Callable[[], object]) -> threading.Thread:
         """Start a thread under a roof: what it raises ends the process."""
@@ -197,14 +197,27 @@ class Daemon:
     # Signals.
 
     def _watch_signals(self) -> None:
+        every = self._watch.every_seconds
         while True:
-            number = signal.sigwait(_SIGNALS)
+            self._watch.step(self._state)
+            number = watch.next_signal(_SIGNALS, every)
             if number == signal.SIGHUP:
+                systemd.notify_reloading(self._clock)
                 self._reload()
+                systemd.notify("READY=1")
             elif number == signal.SIGUSR1:
-                faulthandler.dump_traceback(file=sys.stderr, all_threads=True)
-            else:
+                _show_stacks()
+            elif number is not None:
                 return
+
+    def _state(self) -> str:
+        """How it stands, in one line, from memory alone."""
+        return one_line(
+            [lane.status().state for lane in self._lanes.values()],
+            waiting=sum(one.backlog_events for one in self._writer.totals.values()),
+            refuses=self._writer.full or self._writer.trouble is not None,
+            problem=self._reload_problem,
+        )
 
     def _reload(self) -> None:
         """Take the new configuration, or keep the old one and say why."""
@@ -320,6 +333,10 @@ class Daemon:
 def run(load: Callable[[], Config] = configuration.load) -> int:
     """Read the configuration and be the daemon; returns the exit code."""
     return Daemon(load(), load=load).run()
+
+
+def _show_stacks() -> None:
+    faulthandler.dump_traceback(file=sys.stderr, all_threads=True)
 
 
 def _needs_restart(old: Config, new: Config) -> str | None:

@@ -5,12 +5,16 @@ somebody still listens on is never stolen.
 """
 
 import errno
+import logging
 import os
 import shutil
 import socket
+from collections.abc import Mapping
 from pathlib import Path
 
 from leanbase_relay.errors import RelayError
+
+log = logging.getLogger(__name__)
 
 MAX_PATH_BYTES = 107  # sun_path of unix(7), less its final zero
 _BACKLOG = 1024
@@ -49,6 +53,46 @@ def listen(path: Path, *, mode: int, group: str | None = None) -> socket.socket:
         raise RelayError(f"cannot listen on {path}: {error}") from error
     sock.setblocking(False)  # noqa: FBT003 - the library's
     return sock
+
+
+class Passed:
+    """Listening sockets that systemd handed over, until each is taken by its name."""
+
+    def __init__(self, by_name: Mapping[str, list[socket.socket]]) -> None:
+        self._left = dict(by_name)
+
+    def take(self, name: str) -> list[socket.socket]:
+        """Those of that name; whoever takes them serves them and never unlinks them."""
+        return self._left.pop(name, [])
+
+    def take_unix(self, name: str, path: Path) -> socket.socket | None:
+        """The one of that name, if there is one.
+
+        Args:
+            name: its ``FileDescriptorName=``.
+            path: where the configuration has it; clients look there.
+        """
+        socks = self.take(name)
+        for extra in socks[1:]:
+            log.warning("socket_unused name=%s address=%s", name, extra.getsockname())
+            extra.close()
+        if socks and socks[0].getsockname() != os.fspath(path):
+            log.warning(
+                "socket_elsewhere name=%s passed=%s configured=%s",
+                name,
+                socks[0].getsockname(),
+                path,
+            )
+        return socks[0] if socks else None
+
+    def close_rest(self) -> None:
+        """Let go of what nobody serves: its connections would wait for ever."""
+        for name, socks in self._left.items():
+            for sock in socks:
+                log.warning(
+                    "socket_unused name=%s address=%s", name, sock.getsockname()
+                )
+                sock.close()
 
 
 def unlink(path: Path) -> None:

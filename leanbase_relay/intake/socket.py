@@ -88,7 +88,7 @@ class SocketIntake:
         """Serve a listening socket."""
         self._loop = asyncio.get_running_loop()
         self.writer.after_group(self._wake)
-        self._server = await self._loop.create_unix_server(
+        self._server = await self._loop.create_server(
             lambda: _Connection(self), sock=sock
         )
 

@@ -38,6 +38,7 @@ _KEEP_LOG_BYTES = 1 << 20
 _VACUUM_PAGES = 512  # 2 MiB a step: a few milliseconds in which nothing is committed
 _TIDY_SOON_SECONDS = 1.0
 _MERGE_NEXT_SECONDS = 0.01
+_IDLE_SECONDS = 5.0  # however little there is to do, it can be seen to be well
 
 _DISK_FULL = "the disk is full"
 _TIDY_NEXT_SECONDS = 0.25
@@ -169,6 +170,8 @@ class Writer:
         """Why nothing can be stored, while that is so."""
         self.full = False
         """Whether the last events were refused for want of room."""
+        self.stepped_at = clock.monotonic()
+        """When the last step began; another begins after a few seconds at most."""
 
     # What others call.
 
@@ -225,6 +228,7 @@ class Writer:
 
     def step(self) -> bool:
         """Commit one group, or tidy up when nothing waits; False after `finish`."""
+        self.stepped_at = self._clock.monotonic()
         group = self._gather()
         if group:
             self._commit([work for work in group if work is not None])
@@ -446,10 +450,10 @@ class Writer:
 
     # Tidying.
 
-    def _patience(self) -> float | None:
+    def _patience(self) -> float:
         if self._tidy_at is None:
-            return None
-        return max(self._tidy_at - self._clock.monotonic(), 0)
+            return _IDLE_SECONDS
+        return min(max(self._tidy_at - self._clock.monotonic(), 0), _IDLE_SECONDS)
 
     def _tidy_if_due(self) -> None:
         """Merge small rows, give free pages and log back, in steps nobody notices."""

@@ -488,7 +488,7 @@ def test_an_idle_store_is_left_alone(store: GatedStore, clock: FakeClock) -> Non
     idle(writer)
     tidied(writer, clock)
 
-    assert writer._patience() is None
+    assert writer._tidy_at is None
 
 
 def test_the_log_is_not_waited_for_while_somebody_reads(

@@ -18,7 +18,7 @@ FLOORS = (
     {"__main__", "client"},  # apps import it alone; nothing here does
     {"cli"},
     {"daemon"},
-    {"assembly", "control", "status", "wishes"},
+    {"assembly", "control", "status", "watch", "wishes"},
     {"intake", "forward", "sink"},
     {"store"},
     {"ground"},
