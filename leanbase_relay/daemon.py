@@ -42,6 +42,7 @@ from leanbase_relay.store import lock
 from leanbase_relay.store.reader import Reader
 from leanbase_relay.store.store import Store
 from leanbase_relay.store.totals import Totals
+from leanbase_relay.store.writer import IDLE_SECONDS
 from leanbase_relay.watch import Failure, Watch
 from leanbase_relay.wishes import Wishes
 
@@ -133,7 +134,9 @@ class Daemon:
         control_socket = self._listen(house, config.control.path)
         passed.close_rest()
         self._writer_thread = self._thread("writer", self._writer.run)
-        self._watch.add_steps("writer", lambda: self._writer.stepped_at)
+        self._watch.add_steps(
+            "writer", lambda: self._writer.stepped_at, every_seconds=IDLE_SECONDS
+        )
         self._lane_threads = [
             self._thread(f"lane {name}", lane.run) for name, lane in self._lanes.items()
         ]

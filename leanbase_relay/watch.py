@@ -176,10 +176,12 @@ class Watch:
         pulse = LoopPulse(loop, self._clock, late_seconds=self.late_seconds)
         self.add(thread, pulse.moves)
 
-    def add_steps(self, thread: str, stepped_at: Callable[[], float]) -> None:
-        """Watch a thread that takes a step every few seconds, come what may."""
-        late = self.late_seconds
-        self.add(thread, lambda: self._clock.monotonic() - stepped_at() <= late)
+    def add_steps(
+        self, thread: str, stepped_at: Callable[[], float], *, every_seconds: float
+    ) -> None:
+        """Watch a thread that takes a step at least so often, come what may."""
+        most = every_seconds + self.late_seconds
+        self.add(thread, lambda: self._clock.monotonic() - stepped_at() <= most)
 
     def pulse(self, thread: str, busy_seconds: Callable[[], float]) -> Pulse:
         """A clock for a thread, by which it is watched."""

@@ -240,6 +240,14 @@ class _Connection(asyncio.BufferedProtocol):
                 self._receive(data)
         self._end_of_lines()
 
+    def _receive_last(self) -> None:
+        """What the kernel has by now: a producer that waits for its answer gets it."""
+        if self._transport is None or not self._reading or self._ended:
+            return
+        fileno = self._transport.get_extra_info("socket").fileno()
+        with contextlib.suppress(OSError):
+            self._receive(os.read(fileno, MAX_READ_BYTES))
+
     def _take(self, run: bytes) -> None:
         intake = self._intake
         judged = intake.judge.judge(
@@ -350,6 +358,7 @@ class _Connection(asyncio.BufferedProtocol):
 
     def finish(self) -> None:
         """The relay stops: settle what was received, then close."""
+        self._receive_last()
         self._tail.clear()  # a line half received was promised nothing
         self._ended = True
         if self._transport is not None and self._reading:

@@ -33,12 +33,14 @@ log = logging.getLogger(__name__)
 MAX_GROUP_BYTES = 8 << 20
 """Event bytes that one transaction takes, roughly: what bounds its time and memory."""
 
+IDLE_SECONDS = 5.0
+"""The longest between two steps: so it can be seen that the writer is well."""
+
 _KEEP_FREE_BYTES = 4 << 20  # not worth giving back: the next events will fill it
 _KEEP_LOG_BYTES = 1 << 20
 _VACUUM_PAGES = 512  # 2 MiB a step: a few milliseconds in which nothing is committed
 _TIDY_SOON_SECONDS = 1.0
 _MERGE_NEXT_SECONDS = 0.01
-_IDLE_SECONDS = 5.0  # however little there is to do, it can be seen to be well
 
 _DISK_FULL = "the disk is full"
 _TIDY_NEXT_SECONDS = 0.25
@@ -452,8 +454,8 @@ class Writer:
 
     def _patience(self) -> float:
         if self._tidy_at is None:
-            return _IDLE_SECONDS
-        return min(max(self._tidy_at - self._clock.monotonic(), 0), _IDLE_SECONDS)
+            return IDLE_SECONDS
+        return min(max(self._tidy_at - self._clock.monotonic(), 0), IDLE_SECONDS)
 
     def _tidy_if_due(self) -> None:
         """Merge small rows, give free pages and log back, in steps nobody notices."""
