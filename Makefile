@@ -1,7 +1,7 @@
 # Each target makes the virtual environment it needs; python3 (3.11 or newer),
 # its venv module and make are all that is assumed.
 .DEFAULT_GOAL := all
-.PHONY: all run test test-all chaos acceptance check fix cover bench build deb clean
+.PHONY: all run test test-all chaos powercut acceptance check fix cover bench build deb clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -34,6 +34,9 @@ fix: .venv/ready                      ## what the formatter and the linter can m
 
 chaos: .venv/ready                    ## a thousand kills under load; some ten minutes
 	$(BIN)/python -m tests.chaos
+
+powercut: .venv/ready                 ## 20 power cuts of an emulated machine; some six minutes
+	$(BIN)/python -m tests.powercut $(if $(CUTS),--cuts $(CUTS))
 
 cover: .venv/ready                    ## branch coverage, child processes included
 	$(BIN)/coverage run -m pytest -m 'not acceptance' && $(BIN)/coverage combine --quiet && $(BIN)/coverage report

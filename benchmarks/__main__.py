@@ -18,6 +18,7 @@ from benchmarks import (
     drain,
     end_to_end,
     events,
+    http,
     idle,
     machine,
     many,
@@ -31,7 +32,7 @@ from benchmarks.question import Figure, Question, Sample, Setting
 
 QUESTIONS = {
     module.QUESTION.name: module.QUESTION
-    for module in (stored, end_to_end, drain, spool, many, single, idle)
+    for module in (stored, end_to_end, drain, spool, many, single, http, idle)
 }
 RESULTS = Path(__file__).with_name("results")
 

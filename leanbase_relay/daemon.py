@@ -12,16 +12,14 @@ import faulthandler
 import logging
 import os
 import signal
-import socket
 import sys
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
-from leanbase_relay import __version__, listener, systemd, watch
+from leanbase_relay import __version__, lasting, sockets, systemd, watch
 from leanbase_relay import config as configuration
 from leanbase_relay.assembly import Parts
 from leanbase_relay.clock import Clock, SystemClock
@@ -29,6 +27,7 @@ from leanbase_relay.config import Config
 from leanbase_relay.control import Aside, Command, Control
 from leanbase_relay.errors import ConfigError
 from leanbase_relay.intake.event import Judge
+from leanbase_relay.keys import KeyRing
 from leanbase_relay.status import (
     ProjectView,
     SpoolView,
@@ -53,8 +52,9 @@ INTAKE_SECONDS = 2.0
 DELIVERY_SECONDS = 3.0
 ABORT_SECONDS = 1.0
 SPOOL_SECONDS = 1.0
-WRITER_SECONDS = 2.25
+WRITER_SECONDS = 2.0
 CONTROL_SECONDS = 0.25
+LOOP_SECONDS = 0.25
 
 _SIGNALS = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1}
 # A broken lease (see intake.lease) is told by SIGIO, whose default is to end us.
@@ -82,6 +82,7 @@ class Daemon:
         self._threads: list[threading.Thread] = []
         self._reload_problem: str | None = None
         self._watch = Watch(self._clock, on_hang=_show_stacks)
+        self._keys = KeyRing(config.projects.values())
 
     def run(self) -> int:
         """Live until SIGTERM or SIGINT; returns the exit code."""
@@ -105,12 +106,12 @@ class Daemon:
 
     def _start(self, house: ExitStack) -> None:
         config = self._config
-        _make_lasting(config.store.path.parent)
+        lasting.make_directory(config.store.path.parent)
         house.enter_context(lock.held(config.store.path))
         self._started_at = self._clock.monotonic()
         store = Store.open(config.store.path)
         house.callback(self._close_store, store)
-        parts = Parts(config, self._clock)
+        parts = Parts(config, self._clock, self._keys)
         self._writer = parts.writer(store, on_committed=self._committed)
         self._reader = self._open_reader(house)
         self._lanes = {
@@ -127,12 +128,10 @@ class Daemon:
         )
         self._intake = parts.socket_intake(self._writer, known)
         self._control = Control(self._commands(lambda: parts.judge(known)))
-        passed = listener.Passed(systemd.passed_sockets())
-        intake_socket = passed.take_unix("socket", config.socket.path) or self._listen(
-            house, config.socket.path
+        listening = sockets.opened(config, house)
+        self._capture_api = (
+            parts.capture_api(self._writer, known) if listening.http else None
         )
-        control_socket = self._listen(house, config.control.path)
-        passed.close_rest()
         self._writer_thread = self._thread("writer", self._writer.run)
         self._watch.add_steps(
             "writer", lambda: self._writer.stepped_at, every_seconds=IDLE_SECONDS
@@ -142,10 +141,12 @@ class Daemon:
         ]
         self._loop = asyncio.new_event_loop()
         self._loop.set_exception_handler(self._task_fell)
-        self._thread("intake", self._loop.run_forever)
+        self._loop_thread = self._thread("intake", self._loop.run_forever)
         self._watch.add_loop("intake", self._loop)
-        self._in_loop(self._intake.start(intake_socket))
-        self._in_loop(self._control.start(control_socket))
+        self._in_loop(self._intake.start(listening.intake))
+        self._in_loop(self._control.start(listening.control))
+        if self._capture_api is not None:
+            self._in_loop(self._capture_api.start(listening.http))
         self._spool_thread = (
             self._thread("spool", self._spool.run) if self._spool else None
         )
@@ -154,12 +155,6 @@ class Daemon:
         reader = Reader(self._config.store.path)
         house.callback(reader.close)
         return reader
-
-    def _listen(self, house: ExitStack, path: Path) -> socket.socket:
-        mode, group = self._config.socket.mode, self._config.socket.group
-        sock = listener.listen(path, mode=mode, group=group)
-        house.callback(listener.unlink, path)
-        return sock
 
     # Threads.
 
@@ -236,11 +231,14 @@ class Daemon:
             return
         self._reload_problem = _needs_restart(self._config, config)
         self._config = config
-        parts = Parts(config, self._clock)
-        for name, lane in self._lanes.items():
-            if name in config.projects:
-                upstream = parts.upstream(config.projects[name])
-                lane.reconfigure(upstream, parts.lane_settings())
+        parts = Parts(config, self._clock, self._keys)
+        kept = [
+            config.projects[name] for name in self._lanes if name in config.projects
+        ]
+        self._keys.renew(kept)
+        for project in kept:
+            upstream = parts.upstream(project)
+            self._lanes[project.name].reconfigure(upstream, parts.lane_settings())
         log.info("config_reloaded")
         if self._reload_problem:
             log.warning("config_needs_restart %s", self._reload_problem)
@@ -250,7 +248,7 @@ class Daemon:
     def _stop(self) -> None:
         self._clock.stop()  # lanes and spool end at their next step
         with contextlib.suppress(TimeoutError, RuntimeError):
-            self._in_loop(self._intake.stop(INTAKE_SECONDS), INTAKE_SECONDS + 0.5)
+            self._in_loop(self._stop_intake(), INTAKE_SECONDS + 0.5)
         _join(self._lane_threads, DELIVERY_SECONDS, self._clock)
         for lane in self._lanes.values():
             lane.upstream.abort()
@@ -262,6 +260,15 @@ class Daemon:
         with contextlib.suppress(TimeoutError, RuntimeError):
             self._in_loop(self._control.stop(CONTROL_SECONDS / 2), CONTROL_SECONDS)
         self._loop.call_soon_threadsafe(self._loop.stop)
+        self._loop_thread.join(LOOP_SECONDS)
+        if not self._loop_thread.is_alive():
+            self._loop.close()  # or the interpreter does, at its end, and complains
+
+    async def _stop_intake(self) -> None:
+        stops = [self._intake.stop(INTAKE_SECONDS)]
+        if self._capture_api is not None:
+            stops.append(self._capture_api.stop(INTAKE_SECONDS))
+        await asyncio.gather(*stops)
 
     def _close_store(self, store: Store) -> None:
         # A writer that hangs on a dead disk keeps its connection; the process ends.
@@ -302,6 +309,8 @@ class Daemon:
                 else max(look.next_attempt_at - now, 0.0),
             )
         problems = [self._reload_problem] if self._reload_problem else []
+        if self._capture_api is not None:
+            problems += self._capture_api.problems()
         view = View(
             now=self._clock.wall(),
             store=StoreView(
@@ -351,19 +360,6 @@ def _needs_restart(old: Config, new: Config) -> str | None:
     if not changed:
         return None
     return f"The configuration changed in {', '.join(changed)}: restart the relay."
-
-
-def _make_lasting(directory: Path) -> None:
-    """Make a directory that is still there after the power failed."""
-    if directory.is_dir():
-        return
-    _make_lasting(directory.parent)
-    directory.mkdir(exist_ok=True)
-    above = os.open(directory.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(above)
-    finally:
-        os.close(above)
 
 
 def _join(threads: list[threading.Thread], seconds: float, clock: Clock) -> None:

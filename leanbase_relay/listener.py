@@ -1,23 +1,19 @@
-"""Listening sockets on the file system: bound with the right mode from birth.
+"""Listening sockets: on the file system with the right mode from birth, or on TCP.
 
 Here is the rule that a socket left behind by a crash is cleaned up, and one that
 somebody still listens on is never stolen.
 """
 
 import errno
-import logging
 import os
 import shutil
 import socket
-from collections.abc import Mapping
 from pathlib import Path
 
 from leanbase_relay.errors import RelayError
 
-log = logging.getLogger(__name__)
-
 MAX_PATH_BYTES = 107  # sun_path of unix(7), less its final zero
-_BACKLOG = 1024
+BACKLOG = 4096  # what waits while we are busy; net.core.somaxconn bounds it too
 
 
 class SocketInUse(RelayError):
@@ -44,7 +40,7 @@ def listen(path: Path, *, mode: int, group: str | None = None) -> socket.socket:
             if group is not None:
                 shutil.chown(path, group=group)
             path.chmod(mode)
-            sock.listen(_BACKLOG)
+            sock.listen(BACKLOG)
         except BaseException:
             sock.close()
             path.unlink()
@@ -55,44 +51,45 @@ def listen(path: Path, *, mode: int, group: str | None = None) -> socket.socket:
     return sock
 
 
-class Passed:
-    """Listening sockets that systemd handed over, until each is taken by its name."""
+def listen_tcp(host: str, port: int) -> list[socket.socket]:
+    """Listen on a port of this machine.
 
-    def __init__(self, by_name: Mapping[str, list[socket.socket]]) -> None:
-        self._left = dict(by_name)
+    Args:
+        host: an address; or `localhost`, which is this machine's in both families,
+            as far as it has them.
+        port: which, or 0 for any free one.
 
-    def take(self, name: str) -> list[socket.socket]:
-        """Those of that name; whoever takes them serves them and never unlinks them."""
-        return self._left.pop(name, [])
+    Raises:
+        SocketInUse: another process listens there.
+        RelayError: the address cannot be had.
+    """
+    if host != "localhost":
+        return [_bound_tcp(host, port)]
+    first = _bound_tcp("127.0.0.1", port)
+    try:
+        return [first, _bound_tcp("::1", first.getsockname()[1])]
+    except SocketInUse:
+        first.close()
+        raise  # else half of the producers would reach somebody else
+    except RelayError:
+        return [first]  # a machine without IPv6
 
-    def take_unix(self, name: str, path: Path) -> socket.socket | None:
-        """The one of that name, if there is one.
 
-        Args:
-            name: its ``FileDescriptorName=``.
-            path: where the configuration has it; clients look there.
-        """
-        socks = self.take(name)
-        for extra in socks[1:]:
-            log.warning("socket_unused name=%s address=%s", name, extra.getsockname())
-            extra.close()
-        if socks and socks[0].getsockname() != os.fspath(path):
-            log.warning(
-                "socket_elsewhere name=%s passed=%s configured=%s",
-                name,
-                socks[0].getsockname(),
-                path,
-            )
-        return socks[0] if socks else None
-
-    def close_rest(self) -> None:
-        """Let go of what nobody serves: its connections would wait for ever."""
-        for name, socks in self._left.items():
-            for sock in socks:
-                log.warning(
-                    "socket_unused name=%s address=%s", name, sock.getsockname()
-                )
-                sock.close()
+def _bound_tcp(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        sock = socket.create_server((host, port), family=family, backlog=BACKLOG)
+    except OSError as error:
+        at = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        if error.errno == errno.EADDRINUSE:
+            raise SocketInUse(
+                f"another process listens on {at}; stop it, or give this relay a "
+                "port of its own"
+            ) from error
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        raise RelayError(f"cannot listen on {at}: {reason}") from error
+    sock.setblocking(False)  # noqa: FBT003 - the library's
+    return sock
 
 
 def unlink(path: Path) -> None:

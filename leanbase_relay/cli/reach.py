@@ -100,6 +100,7 @@ def _is_running(conf: Config, clock: Clock) -> bool:
 def _alone(conf: Config, clock: Clock) -> Iterator[Wish]:
     """Grant wishes here, while no daemon can start."""
     from leanbase_relay.assembly import Parts
+    from leanbase_relay.keys import KeyRing
     from leanbase_relay.store.store import Store
     from leanbase_relay.wishes import Wishes
 
@@ -109,7 +110,7 @@ def _alone(conf: Config, clock: Clock) -> Iterator[Wish]:
             f"no relay is running, and {path} is for its owner alone to change; use "
             "sudo, or start the relay"
         )
-    parts = Parts(conf, clock)
+    parts = Parts(conf, clock, KeyRing(conf.projects.values()))
     with ExitStack() as house:
         house.enter_context(lock.held(path))
         store = house.enter_context(closing(Store.open(path)))

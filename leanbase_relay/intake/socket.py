@@ -22,8 +22,9 @@ from dataclasses import dataclass
 
 from leanbase_relay.clock import Clock
 from leanbase_relay.errors import Stopping, StoreError, StoreFull
-from leanbase_relay.intake.event import Judge, Judged, Refusal
+from leanbase_relay.intake.event import Judge, Judged
 from leanbase_relay.intake.line import too_long
+from leanbase_relay.listener import BACKLOG
 from leanbase_relay.store.deposit import DeadLetter, Deposit
 from leanbase_relay.store.writer import Receipt, Writer
 
@@ -89,7 +90,7 @@ class SocketIntake:
         self._loop = asyncio.get_running_loop()
         self.writer.after_group(self._wake)
         self._server = await self._loop.create_server(
-            lambda: _Connection(self), sock=sock
+            lambda: _Connection(self), sock=sock, backlog=BACKLOG
         )
 
     async def stop(self, within_seconds: float) -> None:
@@ -258,11 +259,12 @@ class _Connection(asyncio.BufferedProtocol):
     def _refuse_tail(self) -> None:
         """A line without an end is refused as soon as it is too long."""
         limit = self._intake.max_event_bytes
-        reason = too_long(limit)
-        text = bytes(self._tail[:limit])
+        refusal = self._intake.judge.refusal(
+            1, too_long(limit), bytes(self._tail), project=DEFAULT_PROJECT
+        )
         self._tail = bytearray()
         self._skipping = True
-        self._submit(Judged((), (Refusal(1, reason, text, DEFAULT_PROJECT),), 1))
+        self._submit(Judged((), (refusal,), 1))
 
     def _end_of_lines(self) -> None:
         if self._ended:

@@ -31,12 +31,18 @@ def held(store: Path) -> Iterator[None]:
                 f"another leanbase-relay (pid {_pid(path)}) holds the store {store}; "
                 "stop it, or give this one a store.path of its own"
             ) from None
-        os.truncate(file, 0)
-        os.pwrite(file, f"{os.getpid()}\n".encode(), 0)
+        _note(file, f"{os.getpid()}\n")
         yield
-        os.truncate(file, 0)
+        _note(file, "")
     finally:
         os.close(file)
+
+
+def _note(file: int, text: str) -> None:
+    """Say who holds the lock; a disk that takes no more does not undo it."""
+    with contextlib.suppress(OSError):
+        os.truncate(file, 0)
+        os.pwrite(file, text.encode(), 0)
 
 
 def holder(store: Path) -> int | None:

@@ -5,13 +5,16 @@ sqlite-utils applies the migrations, each in one transaction with the record of 
 starts without importing it.
 """
 
+import os
 import sqlite3
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from msgspec import Meta
 
+from leanbase_relay import lasting
 from leanbase_relay.errors import StoreError, StoreUnavailable
+from leanbase_relay.store.size import log_path
 
 if TYPE_CHECKING:
     from sqlite_utils.db import Database
@@ -121,20 +124,47 @@ def connect(path: Path) -> sqlite3.Connection:
         StoreError: the file was made by a newer version.
     """
     try:
+        _doubt_cache(Path(log_path(path)))
         conn = sqlite3.connect(
             path, isolation_level=None, check_same_thread=False, cached_statements=64
         )
-    except sqlite3.Error as error:
-        raise StoreUnavailable(f"{path}: {error}") from error
+    except (sqlite3.Error, OSError) as error:
+        raise _unavailable(path, error) from error
     try:
         _prepare(conn, path)
-    except sqlite3.Error as error:
+        # SQLite does so too when it first syncs a new log, but forgives a failure: then
+        # the log, and all that is said to be stored in it, may have no name tomorrow.
+        lasting.sync_directory(path.parent)
+    except (sqlite3.Error, OSError) as error:
         conn.close()
-        raise StoreUnavailable(f"{path}: {error}") from error
+        raise _unavailable(path, error) from error
     except BaseException:
         conn.close()
         raise
     return conn
+
+
+def _unavailable(path: Path, error: Exception) -> StoreUnavailable:
+    return StoreUnavailable(f"{path}: {getattr(error, 'strerror', None) or error}")
+
+
+def _doubt_cache(log: Path) -> None:
+    """Have a log that is there read as the disk has it.
+
+    When an fsync fails, Linux keeps the pages and takes them for clean: they read as if
+    they were saved, and the next fsync says yes. A commit that was refused for it would
+    come back from there after a kill, and what is appended behind it would be lost with
+    it when the power fails.
+    """
+    try:
+        fd = os.open(log, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return
+    try:
+        os.fsync(fd)  # what a killed daemon had not synced yet may still be saved
+        os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+    finally:
+        os.close(fd)
 
 
 def connect_to_read(path: Path) -> sqlite3.Connection:

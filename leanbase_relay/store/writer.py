@@ -463,26 +463,31 @@ class Writer:
         if self._tidy_at is None or now < self._tidy_at:
             return
         self._look_for_room()
+        self._tidy_at = now + _TIDY_SOON_SECONDS if self._disk_full else None
         if self._broken:
             return
-        self._tidy_at = now + _TIDY_SOON_SECONDS if self._disk_full else None
         try:
-            if not self._disk_full and self._merging.step():
-                took = self._clock.monotonic() - now
-                # Two thirds of the time are left to whoever wants to read the disk.
-                self._tidy_at = now + took + max(2 * took, _MERGE_NEXT_SECONDS)
-                return
-            self._space = self._store.measure()
-            if self._space.free > _KEEP_FREE_BYTES:
-                self._store.give_back(pages=_VACUUM_PAGES)
-                self._tidy_at = now + _TIDY_NEXT_SECONDS
-            elif self._space.log > _KEEP_LOG_BYTES:
-                self._store.truncate_log()
+            self._tidy(now)
         except (sqlite3.Error, StoreUnavailable) as error:
             log.warning("store_not_tidied error=%s", error)
-            self._tidy_at = now + _TIDY_AFTER_TROUBLE_SECONDS
+            self._broken = True
+            if not self._disk_full:
+                self._tidy_at = now + _TIDY_AFTER_TROUBLE_SECONDS
         if self._tidy_at is None and self._store.has_backlog:
             self._tidy_at = now + OLD_SECONDS  # what is young now may be merged then
+
+    def _tidy(self, now: float) -> None:
+        if not self._disk_full and self._merging.step():
+            took = self._clock.monotonic() - now
+            # Two thirds of the time are left to whoever wants to read the disk.
+            self._tidy_at = now + took + max(2 * took, _MERGE_NEXT_SECONDS)
+            return
+        self._space = self._store.measure()
+        if self._space.free > _KEEP_FREE_BYTES:
+            self._store.give_back(pages=_VACUUM_PAGES)
+            self._tidy_at = now + _TIDY_NEXT_SECONDS
+        elif self._space.log > _KEEP_LOG_BYTES:
+            self._store.truncate_log()
 
     # Book-keeping.
 

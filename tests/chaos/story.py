@@ -9,10 +9,17 @@ from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from leanbase_relay.sink import Fault, Script, Sink
 from tests.chaos.oracle import Oracle, Verdict
-from tests.chaos.producers import Producer, SocketProducer, SpoolProducer
+from tests.chaos.producers import (
+    HttpProducer,
+    Producer,
+    SocketProducer,
+    SpoolProducer,
+)
+from tests.support.ports import free_port
 from tests.support.process import RelayProcess
 from tests.support.waiting import eventually
 
@@ -27,7 +34,7 @@ NUISANCES = (
     Fault.reset(after_body=True),
     Fault.reset(after_body=False),
 )
-SETTINGS = {
+SETTINGS: dict[str, dict[str, Any]] = {
     "batch": {"max_wait": "50ms"},
     "retry": {"first_delay": "100ms", "max_delay": "1s"},
 }
@@ -96,6 +103,7 @@ class Story:
         self._rng = random.Random(plan.seed)
         self._oracle = Oracle()
         self._nobody = threading.Event()
+        self._port = free_port()
 
     def run(self) -> Outcome:
         """Let it happen, then let all arrive, then compare."""
@@ -131,16 +139,24 @@ class Story:
         )
 
     def _relay(self, url: str) -> RelayProcess:
-        spool = {"path": str(self._directory / "spool"), "scan_interval": "200ms"}
-        return RelayProcess(self._directory, url, {**SETTINGS, "spool": spool})
+        settings: dict[str, dict[str, Any]] = {
+            **SETTINGS,
+            "spool": {
+                "path": str(self._directory / "spool"),
+                "scan_interval": "200ms",
+            },
+            "http": {"listen": [f"127.0.0.1:{self._port}"]},
+        }
+        return RelayProcess(self._directory, url, settings)
 
     def _producers(self, relay: RelayProcess) -> list[Producer]:
         made: list[Producer] = []
         for number in range(self._plan.producers):
-            seeds = [random.Random(self._rng.random()) for _ in range(2)]
+            seeds = [random.Random(self._rng.random()) for _ in range(3)]
             made += [
                 SocketProducer(relay.socket, self._oracle, f"s{number}", seeds[0]),
                 SpoolProducer(relay.spool, self._oracle, f"f{number}", seeds[1]),
+                HttpProducer(self._port, self._oracle, f"h{number}", seeds[2]),
             ]
         return made
 

@@ -206,6 +206,41 @@ def test_no_receipt_is_good_when_the_commit_fails(
     assert store.totals["default"].accepted == 1
 
 
+def test_after_a_failed_commit_the_store_is_opened_and_read_anew(
+    store: GatedStore, clock: FakeClock
+) -> None:
+    writer = Writer(store, clock, limits=ROOMY)
+    before = store._conn
+    store.error = sqlite3.OperationalError("disk I/O error")
+    writer.submit(deposit())
+    writer.step()
+    store.error = None
+
+    idle(writer)
+
+    assert store._conn is not before
+    with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+        before.execute("select 1")
+
+
+def test_a_store_in_trouble_leaves_the_processor_alone(
+    store: GatedStore, clock: FakeClock
+) -> None:
+    """With tidying due and nothing to write, the thread waits for what comes next."""
+    writer = Writer(store, clock, limits=ROOMY)
+    writer.submit(deposit())
+    writer.step()
+    store.error = sqlite3.OperationalError("disk I/O error")
+    writer.submit(deposit())
+    writer.step()
+
+    clock.now += 60
+    writer._tidy_if_due()
+
+    assert trouble(writer) == "disk I/O error"
+    assert writer._patience() is None
+
+
 def test_trouble_is_logged_once_and_its_end_too(
     store: GatedStore, clock: FakeClock, caplog: pytest.LogCaptureFixture
 ) -> None:

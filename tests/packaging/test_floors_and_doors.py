@@ -18,7 +18,7 @@ FLOORS = (
     {"__main__", "client"},  # apps import it alone; nothing here does
     {"cli"},
     {"daemon"},
-    {"assembly", "control", "status", "watch", "wishes"},
+    {"assembly", "control", "sockets", "status", "watch", "wishes"},
     {"intake", "forward", "sink"},
     {"store"},
     {"ground"},
@@ -30,8 +30,10 @@ GROUND = {
     "deflate",
     "errors",
     "keys",
+    "lasting",
     "listener",
     "logs",
+    "lz64",
     "settings",
     "systemd",
 }
@@ -39,11 +41,15 @@ GROUND = {
 EXCEPTIONS = {("sink", "store"): False}
 
 DOORS = {
+    "aiohttp": {"intake.web"},
     "click": {"cli"},
     "isal": {"deflate"},
     "msgspec": {
+        "intake.capture_v1",
+        "intake.envelope",
         "intake.event",
         "intake.line",
+        "intake.pieces",
         "intake.profiles",
         "store.chunk",
         "store.look",

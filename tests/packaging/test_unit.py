@@ -38,6 +38,7 @@ def test_systemd_waits_longer_than_the_relay_takes_to_stop() -> None:
         daemon.ABORT_SECONDS,
         daemon.SPOOL_SECONDS,
         daemon.WRITER_SECONDS,
+        daemon.LOOP_SECONDS,
         daemon.CONTROL_SECONDS,
     )
 
