@@ -15,7 +15,7 @@ from typing import Self
 
 from tests.support.waiting import eventually
 
-TOOLS = ("debootstrap", "systemd-nspawn", "nsenter", "dpkg-deb")
+TOOLS = ("debootstrap", "systemd-nspawn", "nsenter", "unshare", "pgrep", "dpkg-deb")
 PACKAGES = "systemd,systemd-sysv,dbus,python3"
 MIRROR = "http://deb.debian.org/debian"
 AT_MOST_SECONDS = 1200
@@ -37,6 +37,8 @@ def lacking() -> str | None:
     gone = [tool for tool in TOOLS if shutil.which(tool) is None]
     if gone:
         return f"{', '.join(gone)}: apt-get install debootstrap systemd-container"
+    if subprocess.run(["unshare", "-mpn", "--fork", "true"], check=False).returncode:
+        return "we are in a container that may have none of its own"
     return None
 
 

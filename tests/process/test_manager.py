@@ -105,6 +105,7 @@ def test_the_stop_is_announced(short_dir: Path, told: Told) -> None:
     assert told.said[-1] == "STOPPING=1"
 
 
+@pytest.mark.slow
 def test_an_idle_relay_says_that_it_is_well(short_dir: Path, told: Told) -> None:
     relay = RelayProcess(short_dir)
     start(relay, told, WATCHDOG_SECONDS)

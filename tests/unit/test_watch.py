@@ -2,7 +2,6 @@ import asyncio
 import os
 import signal
 import threading
-from collections.abc import Callable
 
 import pytest
 
@@ -25,7 +24,10 @@ class Asleep(FakeClock):
     def __init__(self, seen: list[bool]) -> None:
         super().__init__()
         self.seen = seen
-        self.look: Callable[[], bool] = lambda: True
+        self.look = self.sees_all_well
+
+    def sees_all_well(self) -> bool:
+        return True
 
     def wait(self, seconds: float, poke: object) -> bool:  # noqa: ARG002 - a stand-in
         self.seen.append(self.look())
