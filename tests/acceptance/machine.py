@@ -158,7 +158,7 @@ class Machine:
         assert self._nspawn.poll() is None, self._console.read_text()
         for nspawn in _children(self._nspawn.pid):
             for child in _children(nspawn):
-                if Path(f"/proc/{child}/comm").read_text().strip() == "systemd":
+                if _name(child) == "systemd":
                     return child
         return 0
 
@@ -176,6 +176,13 @@ class Machine:
 
 def _bounded(seconds: int) -> tuple[str, ...]:
     return "timeout", "--kill-after=5", str(seconds)
+
+
+def _name(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    except OSError:
+        return ""  # it has ended meanwhile
 
 
 def _children(pid: int) -> list[int]:
