@@ -126,10 +126,8 @@ class Parts:
             allow_uids=self.config.socket.allow_uids,
         )
 
-    def capture_api(self, writer: Writer, known: Known | None) -> "CaptureApi | None":
-        """Intake by HTTP, where it has an address."""
-        if not self.config.http.listen:
-            return None
+    def capture_api(self, writer: Writer, known: Known | None) -> "CaptureApi":
+        """Intake by HTTP; for those who have an address for it."""
         # aiohttp takes 12 MB, which nobody is to pay for nothing.
         from leanbase_relay.intake.capture_api import CaptureApi
 

@@ -44,8 +44,10 @@ class Control:
         """Serve a listening socket."""
         import asyncio
 
-        self._server = await asyncio.start_unix_server(
-            self._serve, sock=sock, limit=MAX_REQUEST_BYTES
+        from leanbase_relay.listener import BACKLOG
+
+        self._server = await asyncio.start_server(
+            self._serve, sock=sock, backlog=BACKLOG, limit=MAX_REQUEST_BYTES
         )
 
     async def stop(self, within_seconds: float) -> None:

@@ -17,10 +17,10 @@ import sys
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from functools import partial
+from dataclasses import replace
 from typing import Any
 
-from leanbase_relay import __version__, lasting, listener, systemd
+from leanbase_relay import __version__, lasting, sockets, systemd, watch
 from leanbase_relay import config as configuration
 from leanbase_relay.assembly import Parts
 from leanbase_relay.clock import Clock, SystemClock
@@ -38,6 +38,7 @@ from leanbase_relay.status import (
     SpoolView,
     StoreView,
     View,
+    one_line,
     screen_status,
     seconds,
 )
@@ -45,6 +46,8 @@ from leanbase_relay.store import lock
 from leanbase_relay.store.reader import Reader
 from leanbase_relay.store.store import Store
 from leanbase_relay.store.totals import Totals
+from leanbase_relay.store.writer import IDLE_SECONDS
+from leanbase_relay.watch import Failure, Watch
 from leanbase_relay.wishes import Wishes
 
 log = logging.getLogger(__name__)
@@ -61,25 +64,6 @@ LOOP_SECONDS = 0.25
 _SIGNALS = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1}
 # A broken lease (see intake.lease) is told by SIGIO, whose default is to end us.
 _BLOCKED = _SIGNALS | {signal.SIGIO}
-
-
-class Failure:
-    """The first thread that fell, and what of."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self.error: BaseException | None = None
-        self.leaving = False
-
-    def record(self, thread: str, error: BaseException) -> None:
-        """Note it and wake the main thread, which ends the process."""
-        with self._lock:
-            if self.error is not None:
-                return
-            self.error = error
-        log.critical("thread_fell thread=%s", thread, exc_info=error)
-        if not self.leaving:
-            os.kill(os.getpid(), signal.SIGTERM)
 
 
 class Daemon:
@@ -102,6 +86,7 @@ class Daemon:
         self._failure = Failure()
         self._threads: list[threading.Thread] = []
         self._reload_problem: str | None = None
+        self._watch = Watch(self._clock, on_hang=_show_stacks)
         self._keys = KeyRing(config.projects.values())
 
     def run(self) -> int:
@@ -136,43 +121,42 @@ class Daemon:
         self._writer = parts.writer(store, on_committed=self._committed)
         self._reader = self._open_reader(house)
         self._lanes = {
-            name: parts.lane(project, self._open_reader(house), self._writer)
+            name: replace(
+                parts, clock=self._watch.pulse(f"lane {name}", self._longest_attempt)
+            ).lane(project, self._open_reader(house), self._writer)
             for name, project in config.projects.items()
         }
         known = parts.known(house)
         progress = self._reader.spool_progress()
-        self._spool = parts.spool(self._writer, known, progress)
+        spool_clock = self._watch.pulse("spool", lambda: watch.SPOOL_BUSY_SECONDS)
+        self._spool = replace(parts, clock=spool_clock).spool(
+            self._writer, known, progress
+        )
         self._intake = parts.socket_intake(self._writer, known)
-        self._capture_api = parts.capture_api(self._writer, known)
         self._control = Control(self._commands(lambda: parts.judge(known)))
-        intake_socket = listener.listen(
-            config.socket.path, mode=config.socket.mode, group=config.socket.group
+        listening = sockets.opened(config, house)
+        self._capture_api = (
+            parts.capture_api(self._writer, known) if listening.http else None
         )
-        house.callback(listener.unlink, config.socket.path)
-        control_socket = listener.listen(
-            config.control.path, mode=config.socket.mode, group=config.socket.group
-        )
-        house.callback(listener.unlink, config.control.path)
-        listen_at = partial(
-            listener.listen_at, mode=config.socket.mode, group=config.socket.group
-        )
-        http_sockets = listen_at(config.http.listen, house)
-        metrics_sockets = listen_at(config.metrics.listen, house)
         self._listening = Listening(
             Answers(lambda: self._look(history=True), self._metrics)
         )
         self._writer_thread = self._thread("writer", self._writer.run)
+        self._watch.add_steps(
+            "writer", lambda: self._writer.stepped_at, every_seconds=IDLE_SECONDS
+        )
         self._lane_threads = [
             self._thread(f"lane {name}", lane.run) for name, lane in self._lanes.items()
         ]
         self._loop = asyncio.new_event_loop()
         self._loop.set_exception_handler(self._task_fell)
         self._loop_thread = self._thread("intake", self._loop.run_forever)
-        self._in_loop(self._intake.start(intake_socket))
-        self._in_loop(self._control.start(control_socket))
+        self._watch.add_loop("intake", self._loop)
+        self._in_loop(self._intake.start(listening.intake))
+        self._in_loop(self._control.start(listening.control))
         if self._capture_api is not None:
-            self._in_loop(self._capture_api.start(http_sockets))
-        self._in_loop(self._listening.start(metrics_sockets))
+            self._in_loop(self._capture_api.start(listening.http))
+        self._in_loop(self._listening.start(listening.metrics))
         self._spool_thread = (
             self._thread("spool", self._spool.run) if self._spool else None
         )
@@ -183,6 +167,9 @@ class Daemon:
         return reader
 
     # Threads.
+
+    def _longest_attempt(self) -> float:
+        return self._config.upstream.timeout_seconds + watch.NAME_SERVERS_SECONDS
 
     def _thread(self, name: str, body: Callable[[], object]) -> threading.Thread:
         """Start a thread under a roof: what it raises ends the process."""
@@ -219,14 +206,27 @@ class Daemon:
     # Signals.
 
     def _watch_signals(self) -> None:
+        every = self._watch.every_seconds
         while True:
-            number = signal.sigwait(_SIGNALS)
+            self._watch.step(self._state)
+            number = watch.next_signal(_SIGNALS, every)
             if number == signal.SIGHUP:
+                systemd.notify_reloading(self._clock)
                 self._reload()
+                systemd.notify("READY=1")
             elif number == signal.SIGUSR1:
-                faulthandler.dump_traceback(file=sys.stderr, all_threads=True)
-            else:
+                _show_stacks()
+            elif number is not None:
                 return
+
+    def _state(self) -> str:
+        """How it stands, in one line, from memory alone."""
+        return one_line(
+            [lane.status().state for lane in self._lanes.values()],
+            waiting=sum(one.backlog_events for one in self._writer.totals.values()),
+            refuses=self._writer.full or self._writer.trouble is not None,
+            problem=self._reload_problem,
+        )
 
     def _reload(self) -> None:
         """Take the new configuration, or keep the old one and say why."""
@@ -374,6 +374,10 @@ class Daemon:
 def run(load: Callable[[], Config] = configuration.load) -> int:
     """Read the configuration and be the daemon; returns the exit code."""
     return Daemon(load(), load=load).run()
+
+
+def _show_stacks() -> None:
+    faulthandler.dump_traceback(file=sys.stderr, all_threads=True)
 
 
 def _needs_restart(old: Config, new: Config) -> str | None:

@@ -16,7 +16,7 @@ from leanbase_relay.errors import RelayError
 from leanbase_relay.settings import place_of
 
 MAX_PATH_BYTES = 107  # sun_path of unix(7), less its final zero
-BACKLOG = 1024
+BACKLOG = 4096  # what waits while we are busy; net.core.somaxconn bounds it too
 
 
 class SocketInUse(RelayError):

@@ -165,6 +165,22 @@ def json_status(look: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in look.items() if name not in _FOR_SCREEN}
 
 
+def one_line(
+    lanes: Iterable[str], *, waiting: int, refuses: bool, problem: str | None
+) -> str:
+    """How the relay stands, for `systemctl status`.
+
+    Args:
+        lanes: their states.
+        waiting: events of the backlog.
+        refuses: whether new events are being refused.
+        problem: one sentence more, if there is one.
+    """
+    states = [*lanes, *(["degraded"] if refuses else [])]
+    state = max(states, key=STATES.index, default="idle").replace("_", " ")
+    return f"{state}, {waiting:,} events waiting" + (f"; {problem}" if problem else "")
+
+
 def exit_code(state: str) -> int:
     """What `leanbase-relay status` exits with."""
     if state == "stopped":

@@ -24,6 +24,7 @@ from leanbase_relay.clock import Clock
 from leanbase_relay.errors import Stopping, StoreError, StoreFull
 from leanbase_relay.intake.event import Judge, Judged
 from leanbase_relay.intake.line import too_long
+from leanbase_relay.listener import BACKLOG
 from leanbase_relay.seldom import Seldom
 from leanbase_relay.store.deposit import DeadLetter, Deposit
 from leanbase_relay.store.writer import Receipt, Writer
@@ -90,8 +91,8 @@ class SocketIntake:
         """Serve a listening socket."""
         self._loop = asyncio.get_running_loop()
         self.writer.after_group(self._wake)
-        self._server = await self._loop.create_unix_server(
-            lambda: _Connection(self), sock=sock
+        self._server = await self._loop.create_server(
+            lambda: _Connection(self), sock=sock, backlog=BACKLOG
         )
 
     async def stop(self, within_seconds: float) -> None:
@@ -245,6 +246,14 @@ class _Connection(asyncio.BufferedProtocol):
                 self._receive(data)
         self._end_of_lines()
 
+    def _receive_last(self) -> None:
+        """What the kernel has by now: a producer that waits for its answer gets it."""
+        if self._transport is None or not self._reading or self._ended:
+            return
+        fileno = self._transport.get_extra_info("socket").fileno()
+        with contextlib.suppress(OSError):
+            self._receive(os.read(fileno, MAX_READ_BYTES))
+
     def _take(self, run: bytes) -> None:
         intake = self._intake
         judged = intake.judge.judge(
@@ -356,6 +365,7 @@ class _Connection(asyncio.BufferedProtocol):
 
     def finish(self) -> None:
         """The relay stops: settle what was received, then close."""
+        self._receive_last()
         self._tail.clear()  # a line half received was promised nothing
         self._ended = True
         if self._transport is not None and self._reading:

@@ -72,12 +72,9 @@ class Web:
             return _Connection(self, self._manager, loop)
 
         for sock in socks:
-            if sock.family == socket.AF_UNIX:
-                server = await loop.create_unix_server(
-                    connected, sock=sock, backlog=BACKLOG
-                )
-            else:
-                server = await loop.create_server(connected, sock=sock, backlog=BACKLOG)
+            # Unix sockets too: from Python 3.13 on, create_unix_server would unlink
+            # them in the end, and they may be systemd's.
+            server = await loop.create_server(connected, sock=sock, backlog=BACKLOG)
             self._servers.append(server)
 
     async def stop(self, within_seconds: float) -> None:

@@ -41,7 +41,8 @@ def shift_ms(note: str | None, clock: Clock) -> int:
     if note is None:
         return 0
     kept = json.loads(note)
-    if kept["boot"] != clock.boot_id:
+    # Where boots cannot be told apart (a unit that hides /proc/sys) it may be any.
+    if not kept["boot"] or kept["boot"] != clock.boot_id:
         return 0
     shift = _apart_ms(clock) - int(kept["apart_ms"])
     return shift if abs(shift) >= LEAST_SHIFT_MS else 0

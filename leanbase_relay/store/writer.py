@@ -35,6 +35,9 @@ log = logging.getLogger(__name__)
 MAX_GROUP_BYTES = 8 << 20
 """Event bytes that one transaction takes, roughly: what bounds its time and memory."""
 
+IDLE_SECONDS = 5.0
+"""The longest between two steps: so it can be seen that the writer is well."""
+
 _KEEP_FREE_BYTES = 4 << 20  # not worth giving back: the next events will fill it
 _KEEP_LOG_BYTES = 1 << 20
 _VACUUM_PAGES = 512  # 2 MiB a step: a few milliseconds in which nothing is committed
@@ -175,6 +178,8 @@ class Writer:
         """Why nothing can be stored, while that is so."""
         self.full = False
         """Whether the last events were refused for want of room."""
+        self.stepped_at = clock.monotonic()
+        """When the last step began; another begins after a few seconds at most."""
 
     # What others call.
 
@@ -231,6 +236,7 @@ class Writer:
 
     def step(self) -> bool:
         """Commit one group, or tidy up when nothing waits; False after `finish`."""
+        self.stepped_at = self._clock.monotonic()
         group = self._gather()
         if group:
             self._commit([work for work in group if work is not None])
@@ -466,10 +472,10 @@ class Writer:
 
     # Tidying.
 
-    def _patience(self) -> float | None:
+    def _patience(self) -> float:
         if self._tidy_at is None:
-            return None
-        return max(self._tidy_at - self._clock.monotonic(), 0)
+            return IDLE_SECONDS
+        return min(max(self._tidy_at - self._clock.monotonic(), 0), IDLE_SECONDS)
 
     def _tidy_if_due(self) -> None:
         """Merge small rows, give free pages and log back, in steps nobody notices."""

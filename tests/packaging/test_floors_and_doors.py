@@ -19,7 +19,7 @@ FLOORS = (
     {"cli"},
     {"daemon"},
     {"observe"},
-    {"assembly", "control", "status", "wishes"},
+    {"assembly", "control", "sockets", "status", "watch", "wishes"},
     {"intake", "forward", "sink"},
     {"store"},
     {"ground"},

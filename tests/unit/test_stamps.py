@@ -1,5 +1,7 @@
 import json
 
+import pytest
+
 from leanbase_relay.store import stamps
 from tests.support.clock import FakeClock
 
@@ -28,6 +30,17 @@ def test_a_clock_that_is_set_is_noticed_however_long_after(clock: FakeClock) -> 
 def test_a_small_correction_is_left_alone(clock: FakeClock) -> None:
     note = stamps.noted(((0, 1),), clock)
     clock.wall_offset += 0.9
+
+    assert stamps.shift_ms(note, clock) == 0
+
+
+def test_boots_that_cannot_be_told_apart_are_not_taken_for_one(
+    clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A unit with ProcSubset=pid hides the boot id; each boot moved all stamps."""
+    monkeypatch.setattr(FakeClock, "boot_id", "")
+    note = stamps.noted(((0, 1),), clock)
+    clock.wall_offset += 86_400  # as a boot looks to the other clock
 
     assert stamps.shift_ms(note, clock) == 0
 

@@ -14,6 +14,7 @@ from leanbase_relay.status import (
     View,
     exit_code,
     json_status,
+    one_line,
     screen_status,
     status,
 )
@@ -307,3 +308,18 @@ def test_the_screen_is_told_of_dead_letters_and_machines_what_the_contract_says(
 )
 def test_the_exit_code_follows_from_the_state(state: str, code: int) -> None:
     assert exit_code(state) == code
+
+
+@pytest.mark.parametrize(
+    ("lanes", "refuses", "problem", "said"),
+    [
+        ([], False, None, "idle, 1,201 events waiting"),
+        (["idle", "backing_off"], False, None, "backing off, 1,201 events waiting"),
+        (["held", "flowing"], True, None, "degraded, 1,201 events waiting"),
+        (["idle"], False, "Look.", "idle, 1,201 events waiting; Look."),
+    ],
+)
+def test_systemctl_is_told_the_worst_in_one_line(
+    lanes: list[str], *, refuses: bool, problem: str | None, said: str
+) -> None:
+    assert one_line(lanes, waiting=1201, refuses=refuses, problem=problem) == said
