@@ -190,8 +190,8 @@ def test_a_relay_that_cannot_start_does_not_burn_the_machine(service: Service) -
 
 
 def test_the_capture_api_is_held_by_systemd_too(service: Service) -> None:
-    service.systemctl("start", "leanbase-relay-http.socket")
-    service.systemctl("restart", UNIT)
+    service.systemctl("stop", SOCKET)
+    service.systemctl("start", "leanbase-relay-http.socket", UNIT)
     post = (
         "import sys, urllib.request as r; print(r.urlopen(r.Request("
         "'http://127.0.0.1:8010/capture/', sys.argv[1].encode())).read())"
