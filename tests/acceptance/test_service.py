@@ -194,7 +194,8 @@ def test_the_capture_api_is_held_by_systemd_too(service: Service) -> None:
     service.systemctl("start", "leanbase-relay-http.socket", UNIT)
     post = (
         "import sys, urllib.request as r; print(r.urlopen(r.Request("
-        "'http://127.0.0.1:8010/capture/', sys.argv[1].encode())).read())"
+        "'http://127.0.0.1:8010/capture/', sys.argv[1].encode(), "
+        "{'Content-Type': 'application/json'})).read())"
     )
     body = '{"api_key":"phc_first","event":"by-http","distinct_id":"u"}'
     service.systemctl("stop", UNIT)
