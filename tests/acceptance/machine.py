@@ -101,9 +101,12 @@ class Machine:
     def cut_power(self) -> None:
         """End everything in it at once."""
         if self._nspawn is not None:
-            os.kill(self._init, signal.SIGKILL)
+            if self._init:
+                os.kill(self._init, signal.SIGKILL)
+            else:  # it did not get that far; `timeout` passes it on
+                self._nspawn.terminate()
             self._nspawn.wait(BOOT_SECONDS)
-            self._nspawn = None
+            self._nspawn, self._init = None, 0
 
     def run(
         self, *command: str, user: str = "root", stdin: str = "", check: bool = True
