@@ -39,7 +39,11 @@ class Parts:
     keys: KeyRing
 
     def writer(
-        self, store: Store, *, on_committed: Callable[[Mapping[str, Totals]], None]
+        self,
+        store: Store,
+        *,
+        on_committed: Callable[[Mapping[str, Totals]], None],
+        on_damage: Callable[[Exception], None],
     ) -> Writer:
         """The writer of this store."""
         config = self.config
@@ -55,6 +59,7 @@ class Parts:
             limits=limits,
             reserve=Reserve(store.path, min(limits.for_log, limits.max_bytes // 4)),
             on_committed=on_committed,
+            on_damage=on_damage,
         )
 
     def lane(self, project: ProjectConfig, reader: Reader, writer: Writer) -> Lane:

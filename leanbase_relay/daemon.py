@@ -20,13 +20,13 @@ from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any
 
-from leanbase_relay import __version__, lasting, sockets, systemd, watch
+from leanbase_relay import __version__, sockets, systemd, watch
 from leanbase_relay import config as configuration
 from leanbase_relay.assembly import Parts
 from leanbase_relay.clock import Clock, SystemClock
 from leanbase_relay.config import Config
 from leanbase_relay.control import Aside, Command, Control
-from leanbase_relay.errors import ConfigError, StoreUnavailable
+from leanbase_relay.errors import ConfigError, Stopping, StoreUnavailable
 from leanbase_relay.intake.event import Judge
 from leanbase_relay.keys import KeyRing
 from leanbase_relay.observe.answers import Answers
@@ -42,8 +42,10 @@ from leanbase_relay.status import (
     screen_status,
     seconds,
 )
-from leanbase_relay.store import lock
+from leanbase_relay.store import aside, lock, place
+from leanbase_relay.store.damage import is_damage
 from leanbase_relay.store.reader import Reader
+from leanbase_relay.store.recovery import Recovery
 from leanbase_relay.store.store import Store
 from leanbase_relay.store.totals import Totals
 from leanbase_relay.store.writer import IDLE_SECONDS
@@ -83,7 +85,7 @@ class Daemon:
         self._config = config
         self._load = load
         self._clock = clock or SystemClock()
-        self._failure = Failure()
+        self._failure = Failure(self._suspect)
         self._threads: list[threading.Thread] = []
         self._reload_problem: str | None = None
         self._watch = Watch(self._clock, on_hang=_show_stacks)
@@ -94,7 +96,11 @@ class Daemon:
         signal.pthread_sigmask(signal.SIG_BLOCK, _BLOCKED)
         os.umask(0o027)  # the store is for its owner, and to be read by its group
         with ExitStack() as house:
-            self._start(house)
+            try:
+                self._start(house)
+            except Stopping:  # a salvage takes its time; the next start begins it anew
+                log.info("stopped")
+                return 0
             systemd.notify("READY=1", f"MAINPID={os.getpid()}")
             log.info("started version=%s pid=%d", __version__, os.getpid())
             self._watch_signals()
@@ -111,14 +117,24 @@ class Daemon:
 
     def _start(self, house: ExitStack) -> None:
         config = self._config
-        lasting.make_directory(config.store.path.parent)
+        place.check(config.store.path)
+        place.make_directory(config.store.path.parent)
         house.enter_context(lock.held(config.store.path))
         self._started_at = self._clock.monotonic()
-        store = Store.open(config.store.path)
+        store = Recovery(
+            config.store.path.resolve(),
+            self._clock,
+            config.projects.keys(),
+            is_stopping=_is_told_to_stop,
+        ).open()
         house.callback(self._close_store, store)
         parts = Parts(config, self._clock, self._keys)
         self._rates = Rates(self._clock, store.totals, list(config.projects))
-        self._writer = parts.writer(store, on_committed=self._committed)
+        self._writer = parts.writer(
+            store,
+            on_committed=self._committed,
+            on_damage=lambda error: self._failure.record("writer", error),
+        )
         self._reader = self._open_reader(house)
         self._lanes = {
             name: replace(
@@ -165,6 +181,14 @@ class Daemon:
         reader = Reader(self._config.store.path)
         house.callback(reader.close)
         return reader
+
+    def _suspect(self, error: BaseException) -> bool:
+        """If the store is damaged, have the next start mend it; see `Failure`."""
+        if not is_damage(error):
+            return False
+        log.critical("store_damaged error=%s; the next start salvages it", error)
+        aside.suspect(self._config.store.path, str(error))
+        return True
 
     # Threads.
 
@@ -291,7 +315,7 @@ class Daemon:
     # Commands.
 
     def _commands(self, judge: Callable[[], Judge]) -> dict[str, Command]:
-        aside = Aside()
+        beside = Aside()
         wishes = Wishes(
             self._config.store.path,
             apply=lambda change: self._writer.apply(change).wait(),
@@ -304,7 +328,7 @@ class Daemon:
             "status": lambda request: self._look(history=bool(request.get("history"))),
             "metrics": lambda _: {"metrics": self._metrics()},
             "flush": self._flush,
-        } | {name: aside(wish) for name, wish in wishes.by_name().items()}
+        } | {name: beside(wish) for name, wish in wishes.by_name().items()}
 
     def _look(self, *, history: bool = False) -> dict[str, Any]:
         config = self._config
@@ -315,6 +339,7 @@ class Daemon:
         problems = [self._reload_problem] if self._reload_problem else []
         if self._capture_api is not None:
             problems += self._capture_api.problems()
+        problems += [one.sentence() for one in aside.reports(config.store.path)]
         view = View(
             now=self._clock.wall(),
             store=StoreView(
@@ -378,6 +403,11 @@ def run(load: Callable[[], Config] = configuration.load) -> int:
 
 def _show_stacks() -> None:
     faulthandler.dump_traceback(file=sys.stderr, all_threads=True)
+
+
+def _is_told_to_stop() -> bool:
+    """Whether the signal to end waits for us to look at it."""
+    return bool(signal.sigpending() & {signal.SIGTERM, signal.SIGINT})
 
 
 def _needs_restart(old: Config, new: Config) -> str | None:

@@ -34,9 +34,16 @@ Moves = Callable[[], bool]
 
 
 class Failure:
-    """The first thread that fell, and what of."""
+    """The first thread that fell, and what of.
 
-    def __init__(self) -> None:
+    Args:
+        foreseen: told of it; True if it has said all that there is to say.
+    """
+
+    def __init__(
+        self, foreseen: Callable[[BaseException], bool] = lambda _: False
+    ) -> None:
+        self._foreseen = foreseen
         self._lock = threading.Lock()
         self.error: BaseException | None = None
         self.leaving = False
@@ -47,7 +54,8 @@ class Failure:
             if self.error is not None:
                 return
             self.error = error
-        log.critical("thread_fell thread=%s", thread, exc_info=error)
+        if not self._foreseen(error):
+            log.critical("thread_fell thread=%s", thread, exc_info=error)
         if not self.leaving:
             os.kill(os.getpid(), signal.SIGTERM)
 

@@ -32,6 +32,7 @@ COMMANDS = {
     "dead-letters": "dead_letters",
     "purge": "purge",
     "check-config": "check_config",
+    "doctor": "doctor",
     "sink": "sink",
     "demo": "demo",
 }

@@ -24,7 +24,7 @@ from leanbase_relay.clock import Clock, SystemClock
 from leanbase_relay.config import Config
 from leanbase_relay.errors import NotRunning, RelayError
 from leanbase_relay.status import ProjectView, SpoolView, StoreView, View
-from leanbase_relay.store import lock
+from leanbase_relay.store import aside, lock
 
 ANSWER_SECONDS = 1.0
 LOOK_AGAIN_SECONDS = 0.05
@@ -136,6 +136,7 @@ def _from_store(conf: Config, pid: int | None, now: float) -> dict[str, Any]:
     """
     import sqlite3
 
+    from leanbase_relay.store.damage import is_damage
     from leanbase_relay.store.reader import Reader
 
     projects = {name: ProjectView(url="") for name in conf.projects}
@@ -149,10 +150,14 @@ def _from_store(conf: Config, pid: int | None, now: float) -> dict[str, Any]:
     except PermissionError:
         problems.append(f"The figures are missing: {no_permission(conf.store.path)}.")
     except sqlite3.Error as error:
+        mend = "If that is for lack of permission, use sudo."
+        if is_damage(error):
+            mend = "The next start sets it aside and salvages what can be read."
         problems.append(
             f"The figures are missing: {conf.store.path} cannot be read: {error}. "
-            "If that is for lack of permission, use sudo."
+            f"{mend}"
         )
+    problems += [report.sentence() for report in aside.reports(conf.store.path)]
     urls = dict.fromkeys(conf.projects, conf.upstream.url)
     view = View(
         now=now,

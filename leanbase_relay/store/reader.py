@@ -4,11 +4,12 @@ Each thread that looks has its own connection, and each look is short: while a r
 transaction is open, the write-ahead log cannot be folded in and grows.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from leanbase_relay.errors import StoreDamaged
 from leanbase_relay.store import letters, schema
 from leanbase_relay.store.chunk import Packed
 from leanbase_relay.store.deposit import FileId, FileProgress
@@ -63,6 +64,22 @@ def stored_chunk(row: tuple[Any, ...]) -> StoredChunk:
     )
 
 
+def in_order(rows: Iterable[tuple[Any, ...]], lowest: int) -> Iterator[StoredChunk]:
+    """Chunks as they were asked for: from an id on, each behind the one before it.
+
+    A damaged index may give the same ones for ever, and they would go out as often.
+
+    Raises:
+        StoreDamaged: it did.
+    """
+    for row in rows:
+        chunk = stored_chunk(row)
+        if chunk.id < lowest:
+            raise StoreDamaged("the index of its chunks is out of order")
+        lowest = chunk.id + 1
+        yield chunk
+
+
 class Reader:
     """The reading side of a store."""
 
@@ -83,13 +100,15 @@ class Reader:
         """The oldest chunks from a position on.
 
         As many as stay within the limits, and at least one if there is any.
+
+        Raises:
+            StoreDamaged: SQLite gives chunks that were not asked for.
         """
         chunks: list[StoredChunk] = []
         events = size = 0
         rows = self._conn.execute(_PEEK, (project, start.chunk))
         try:
-            for row in rows:
-                chunk = stored_chunk(row)
+            for chunk in in_order(rows, start.chunk):
                 events += chunk.events
                 size += chunk.bytes + 1
                 if chunks and (events > max_events or size > max_bytes):

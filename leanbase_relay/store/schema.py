@@ -7,8 +7,9 @@ starts without importing it.
 
 import os
 import sqlite3
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 from msgspec import Meta
 
@@ -18,9 +19,6 @@ from leanbase_relay.store.size import log_path
 
 if TYPE_CHECKING:
     from sqlite_utils.db import Database
-
-VERSION = 3
-"""What `user_version` is after the last migration."""
 
 PAGE_BYTES = 4096
 CHECKPOINT_PAGES = 2048
@@ -115,6 +113,17 @@ _THIRD = (
     "create table known_id (digest integer primary key) strict",
 )
 
+# A migration adds tables, or columns behind the others: so a row that is taken from a
+# damaged file, of whichever version, fits into today's table (`store.salvage`).
+_MIGRATIONS = (
+    ("first_tables", _FIRST),
+    ("what_the_upstream_answers", _SECOND),
+    ("persons", _THIRD),
+)
+
+VERSION = len(_MIGRATIONS)
+"""What `user_version` is after the last migration."""
+
 
 def connect(path: Path) -> sqlite3.Connection:
     """Open the one connection that writes, creating or migrating the file.
@@ -183,8 +192,32 @@ def connect_to_read(path: Path) -> sqlite3.Connection:
         if path.with_name(f"{path.name}-wal").exists():
             raise
         conn = _opened_to_read(path, "immutable=1")
+    except BaseException:
+        conn.close()
+        raise
     conn.execute("pragma query_only = on")
     return conn
+
+
+def pattern(version: int) -> sqlite3.Connection:
+    """An empty store of a version, in memory: how one has to be."""
+    conn = sqlite3.connect(":memory:", isolation_level=None)
+    for _, statements in _MIGRATIONS[:version]:
+        for statement in statements:
+            conn.execute(statement)
+    return conn
+
+
+def refuse_newer(path: Path, version: int) -> NoReturn:
+    """Leave a store alone that this version does not know.
+
+    Raises:
+        StoreError: always.
+    """
+    raise StoreError(
+        f"{path} was made by a newer leanbase-relay (its schema is {version}, this one "
+        f"knows {VERSION}); nothing was touched. Install that version again"
+    )
 
 
 def _opened_to_read(path: Path, how: str) -> sqlite3.Connection:
@@ -199,10 +232,7 @@ def _opened_to_read(path: Path, how: str) -> sqlite3.Connection:
 def _prepare(conn: sqlite3.Connection, path: Path) -> None:
     (version,) = conn.execute("pragma user_version").fetchone()
     if version > VERSION:
-        raise StoreError(
-            f"{path} was made by a newer leanbase-relay (its schema is {version}, "
-            f"this one knows {VERSION}); install that version again"
-        )
+        refuse_newer(path, version)
     if version == 0:
         # These two only take effect before the first table is made; later, the second
         # would write, which a full disk does not allow. Space is then given back in
@@ -229,23 +259,15 @@ def _migrate(conn: sqlite3.Connection) -> None:
     from sqlite_utils.migrations import Migrations
 
     migrations = Migrations("leanbase-relay")
-
-    @migrations()
-    def first_tables(db: "Database") -> None:
-        for statement in _FIRST:
-            db.execute(statement)
-        db.execute("pragma user_version = 1")
-
-    @migrations()
-    def what_the_upstream_answers(db: "Database") -> None:
-        for statement in _SECOND:
-            db.execute(statement)
-        db.execute("pragma user_version = 2")
-
-    @migrations()
-    def persons(db: "Database") -> None:
-        for statement in _THIRD:
-            db.execute(statement)
-        db.execute("pragma user_version = 3")
-
+    for version, (name, statements) in enumerate(_MIGRATIONS, start=1):
+        migrations(name=name)(_step(version, statements))
     migrations.apply(Database(conn, execute_plugins=False))
+
+
+def _step(version: int, statements: Iterable[str]) -> Callable[["Database"], None]:
+    def apply(db: "Database") -> None:
+        for statement in statements:
+            db.execute(statement)
+        db.execute(f"pragma user_version = {version}")
+
+    return apply

@@ -22,6 +22,7 @@ from leanbase_relay.seldom import Seldom
 from leanbase_relay.store import schema, stamps
 from leanbase_relay.store.chunk import MAX_CHUNK_BYTES
 from leanbase_relay.store.commits import Commits
+from leanbase_relay.store.damage import is_damage
 from leanbase_relay.store.deposit import Deposit
 from leanbase_relay.store.merging import OLD_SECONDS, Claims, Merging
 from leanbase_relay.store.reserve import Reserve
@@ -136,6 +137,7 @@ class Writer:
         reserve: what is given up for those that leave, when the disk is full.
         on_committed: told the new totals after each commit, in the writer's thread,
             when the receipts of the group are settled.
+        on_damage: told that the file itself is damaged, which no reopening mends.
     """
 
     def __init__(
@@ -146,11 +148,13 @@ class Writer:
         limits: Limits,
         reserve: Reserve | None = None,
         on_committed: Callable[[Mapping[str, Totals]], None] = lambda _: None,
+        on_damage: Callable[[Exception], None] = lambda _: None,
     ) -> None:
         self._store = store
         self._clock = clock
         self._limits = limits
         self._on_committed = on_committed
+        self._on_damage = on_damage
         self._after_group: list[Callable[[], None]] = []
         self._queue: queue.SimpleQueue[_Work | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
@@ -453,7 +457,12 @@ class Writer:
             self._disk_full = True
             self.trouble = _DISK_FULL
             self._tidy_at = self._clock.monotonic() + _TIDY_SOON_SECONDS
+        self._tell_damage(error)
         return StoreUnavailable(f"store unavailable: {error}")
+
+    def _tell_damage(self, error: Exception) -> None:
+        if is_damage(error):
+            self._on_damage(error)
 
     def _recovered(self) -> None:
         """A transaction went well; on a full disk that is thanks to the reserve."""
@@ -491,6 +500,7 @@ class Writer:
         except (sqlite3.Error, StoreUnavailable) as error:
             log.warning("store_not_tidied error=%s", error)
             self._broken = True
+            self._tell_damage(error)
             later = (
                 _TIDY_SOON_SECONDS if self._disk_full else _TIDY_AFTER_TROUBLE_SECONDS
             )
