@@ -42,6 +42,7 @@ IDLE_SECONDS = 5.0
 _KEEP_FREE_BYTES = 4 << 20  # not worth giving back: the next events will fill it
 _KEEP_LOG_BYTES = 1 << 20
 _VACUUM_PAGES = 512  # 2 MiB a step: a few milliseconds in which nothing is committed
+_FOR_LEAVING_BYTES = 4 << 20  # of the log's share, while it cannot be folded in
 _STEP_BYTES = 4 << 20  # what a step of tidying writes to the log, at most
 _TIDY_SOON_SECONDS = 1.0
 _MERGE_NEXT_SECONDS = 0.01
@@ -178,6 +179,7 @@ class Writer:
         self._space = store.measure()
         self._letter_bytes = store.dead_letter_bytes
         self._tidy_at: float | None = clock.monotonic() + _TIDY_SOON_SECONDS
+        self._say_full_at = clock.monotonic()
         self.trouble: str | None = None
         """Why nothing can be stored, while that is so."""
         self.full = False
@@ -361,16 +363,16 @@ class Writer:
         """Whether the log would take more than its share and what pages leave over.
 
         It cannot be folded in while somebody reads for long; then nothing but the end
-        of that reading helps.
+        of that reading helps. What leaves is written to it all the same.
         """
         log = self._space.log + wanted
-        if log <= self._limits.for_log:
+        if log <= self._limits.for_log - _FOR_LEAVING_BYTES:
             return False
         space = self._space
         # The file on the disk may be larger than the pages that are left to it: it is
         # cut when the log is folded in.
         pages = max(space.live + max(wanted, space.free), self._store.file_bytes())
-        return pages + log > self._limits.max_bytes
+        return pages + log > self._limits.max_bytes - _FOR_LEAVING_BYTES
 
     def _note_full(self, wanted: int, refused: StoreFull | None) -> None:
         if wanted:
@@ -443,6 +445,13 @@ class Writer:
             max_bytes = self._limits.max_bytes
             log.warning("store_full max_bytes=%d times=%d", max_bytes, times)
         return kept
+
+    def _say_full(self) -> None:
+        """Log it when it begins; where acks make room all the time, once a minute."""
+        now = self._clock.monotonic()
+        if not self.full and now >= self._say_full_at:
+            self._say_full_at = now + SAY_AGAIN_SECONDS
+            log.warning("store_full max_bytes=%d", self._limits.max_bytes)
 
     # Trouble, and its end.
 

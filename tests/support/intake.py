@@ -289,9 +289,13 @@ class Client:
             replies.append(self.reply())
         return replies
 
+    def replies(self) -> Iterator[Reply]:
+        """Each reply as it comes, until the relay closes."""
+        return map(json.loads, self._replies)
+
     def rest(self) -> list[Reply]:
         """Every reply until the relay closes."""
-        return [json.loads(line) for line in self._replies]
+        return list(self.replies())
 
     def send_all(self, sent: bytes) -> list[Reply]:
         """Send, half-close, and read to the end."""
