@@ -179,7 +179,6 @@ class Writer:
         self._space = store.measure()
         self._letter_bytes = store.dead_letter_bytes
         self._tidy_at: float | None = clock.monotonic() + _TIDY_SOON_SECONDS
-        self._say_full_at = clock.monotonic()
         self.trouble: str | None = None
         """Why nothing can be stored, while that is so."""
         self.full = False
@@ -445,13 +444,6 @@ class Writer:
             max_bytes = self._limits.max_bytes
             log.warning("store_full max_bytes=%d times=%d", max_bytes, times)
         return kept
-
-    def _say_full(self) -> None:
-        """Log it when it begins; where acks make room all the time, once a minute."""
-        now = self._clock.monotonic()
-        if not self.full and now >= self._say_full_at:
-            self._say_full_at = now + SAY_AGAIN_SECONDS
-            log.warning("store_full max_bytes=%d", self._limits.max_bytes)
 
     # Trouble, and its end.
 

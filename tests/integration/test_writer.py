@@ -23,7 +23,6 @@ from leanbase_relay.store.store import Store
 from leanbase_relay.store.totals import Position, Totals
 from leanbase_relay.store.writer import (
     MAX_GROUP_BYTES,
-    SAY_AGAIN_SECONDS,
     Limits,
     Receipt,
     Writer,
@@ -638,26 +637,6 @@ def test_a_full_store_is_said_once_and_until_there_is_room(
     (again,) = fill(writer, lambda n: deposit(noise(MIB, n)), 1)
     again.wait()
     assert store.totals["default"].accepted == stored + 1
-
-
-def test_a_store_that_is_full_again_and_again_is_said_once_a_minute(
-    store: GatedStore, clock: FakeClock, caplog: pytest.LogCaptureFixture
-) -> None:
-    """As it is where more comes in than goes out."""
-    limits = Limits(20 * MIB, False, MIB, 5000)  # noqa: FBT003
-    writer = Writer(store, clock, limits=limits)
-
-    for number in range(1, 6):
-        fill(writer, lambda n: deposit(noise(MIB, n)), 6)
-        assert is_full(writer)
-        writer.apply(lambda store, n=number: store.ack("default", Position(3 * n, 0)))
-        writer.step()
-        assert not is_full(writer)
-        clock.now += SAY_AGAIN_SECONDS / 4
-
-    assert [r.getMessage() for r in caplog.records] == [
-        f"store_full max_bytes={20 * MIB}"
-    ] * 2
 
 
 def test_refused_lines_and_progress_are_kept_when_the_store_is_full(

@@ -41,7 +41,7 @@ def test_du_keeps_to_the_bound_and_nothing_is_miscounted(
 ) -> None:
     """Steps: an outage fills the store; somebody reads for long; the upstream comes
     back, and all the while events come in; then all arrive."""
-    settings = {
+    settings: dict[str, dict[str, object]] = {
         "store": {"max_bytes": max_bytes, "when_full": when_full},
         "dead_letters": {"max_bytes": MIB},
         "retry": {"first_delay": "100ms", "max_delay": "200ms"},
