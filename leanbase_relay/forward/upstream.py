@@ -131,7 +131,7 @@ class Upstream:
             return self._no_answer(error)
 
     def _no_answer(self, error: Exception) -> Answer:
-        if self._line.cut or isinstance(error, requests.exceptions.Timeout):
+        if self._line.cut or _is_about_time(error):
             return self._timed_out()
         silence = Silence.UNREACHABLE
         if _is_about_certificates(error):
@@ -282,6 +282,16 @@ def _first_bytes(response: requests.Response, most: int) -> bytes:
     return bytes(body[:most])
 
 
+def _is_about_time(error: Exception) -> bool:
+    """A write that is not taken in time is a ConnectionError to requests.
+
+    One that the kernel gave up (ETIMEDOUT) has an errno; the time was not ours.
+    """
+    inner = _innermost(error)
+    ours = isinstance(inner, TimeoutError) and inner.errno is None
+    return ours or isinstance(error, requests.exceptions.Timeout)
+
+
 def _is_about_certificates(error: Exception) -> bool:
     """A handshake that breaks off mends itself; a certificate refused does not.
 
@@ -300,10 +310,15 @@ def _shut(handle: socket.socket) -> None:
 
 def _shortly(error: BaseException) -> str:
     """The innermost reason, in its own words, without the objects around it."""
-    while (inner := _cause(error)) is not None:
-        error = inner
+    error = _innermost(error)
     text = getattr(error, "strerror", None) or str(error) or type(error).__name__
     return str(text)[:200]
+
+
+def _innermost(error: BaseException) -> BaseException:
+    while (inner := _cause(error)) is not None:
+        error = inner
+    return error
 
 
 def _cause(error: BaseException) -> BaseException | None:

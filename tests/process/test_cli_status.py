@@ -220,6 +220,7 @@ def test_a_member_of_the_group_needs_no_root(short_dir: Path) -> None:
     with RelayProcess(short_dir) as relay:
         relay.control.chmod(0o660)
         relay.command("send", stdin=EVENT * 3)
+        eventually(lambda: relay.status()["problems"])
         running = status_as_nobody(relay, groups=(group,))
         relay.signal(signal.SIGSTOP)
         hanging = status_as_nobody(relay, groups=(group,))
