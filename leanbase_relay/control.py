@@ -92,8 +92,9 @@ class Control:
     async def _answer(self, line: bytes) -> Any:
         try:
             request = json.loads(line)
+            json.dumps(request, ensure_ascii=False).encode()  # half a surrogate pair?
             command = self._commands[request["command"]]
-        except (ValueError, TypeError, KeyError):
+        except (ValueError, TypeError, KeyError, RecursionError):
             known = ", ".join(sorted(self._commands))
             return {"error": f'send {{"command": …}} with one of: {known}'}
         try:

@@ -29,6 +29,7 @@ from leanbase_relay.forward.batch import Batch
 from leanbase_relay.forward.sending import BatchSending, Request, Sending
 from leanbase_relay.forward.v1 import V1Sending
 from leanbase_relay.forward.verdict import Answer, Silence
+from leanbase_relay.settings import MASK
 
 _PIECE_BYTES = 64 << 10
 
@@ -76,6 +77,17 @@ class Upstream:
         self._timeout_seconds = timeout_seconds
         self._line = _Line()
         self._session = self._opened(proxy, ca_file)
+        self.terms = (
+            self.url,
+            key,
+            protocol,
+            compression,
+            connect_timeout_seconds,
+            timeout_seconds,
+            proxy,
+            object() if ca_file else None,  # it may have other content by now
+        )
+        """Equal where both send the same requests to the same place."""
 
     def begin(self, batch: Batch) -> Sending:
         """A batch that is to be sent, by the protocol of this upstream."""
@@ -91,6 +103,16 @@ class Upstream:
             headers["Content-Encoding"] = "gzip"
             request = replace(request, body=deflate.gzip(request.body))
         request = replace(request, headers=headers)
+        # It, or something in between, may quote the key; an answer is logged and kept.
+        answer = self._guarded(request)
+        return replace(
+            answer,
+            body=answer.body.replace(self._key.reveal().encode(), MASK.encode()),
+            detail=answer.detail.replace(self._key.reveal(), MASK),
+        )
+
+    def _guarded(self, request: Request) -> Answer:
+        """Post, for as long as an attempt may take."""
         self._line.begin()
         guard = threading.Timer(self._timeout_seconds, self.abort)
         guard.daemon = True

@@ -93,10 +93,19 @@ class V1Sending:
         self._open = list(range(len(self._events)))
         self._refused: dict[int, Judgement] = {}
         self._given = 0
+        self._took = False
 
     @property
     def batch(self) -> Batch:
         return self._batch
+
+    @property
+    def is_decided(self) -> bool:
+        return not self._open
+
+    @property
+    def took_some(self) -> bool:
+        return self._took
 
     def request(self, *, key: str, now: float) -> Request:
         self._attempts += 1
@@ -117,6 +126,7 @@ class V1Sending:
 
     def judge(self, answer: Answer, *, now: float) -> Judgement:
         judgement = judge(answer, now=now)
+        self._took = False
         if judgement.verdict is Verdict.DELIVERED:
             return self._judge_results(answer, judgement)
         if answer.status in (404, 405):
@@ -173,6 +183,8 @@ class V1Sending:
                 again.append(number)
             elif result.result == "drop":
                 self._refused[number] = _dropped(answer, result)
+            else:
+                self._took = True
         self._open = again
         if not again:
             return judgement

@@ -73,7 +73,8 @@ def test_the_wheel_holds_the_package_and_nothing_else(built: Path) -> None:
         str(file.relative_to(ROOT)) for file in (ROOT / "leanbase_relay").rglob("*.py")
     }
     info = {name for name in names if ".dist-info/" in name}
-    assert names - info == modules | {"leanbase_relay/py.typed"}
+    data = {"leanbase_relay/py.typed", "leanbase_relay/observe/page.html"}
+    assert names - info == modules | data
     assert any(name.endswith("licenses/LICENSE") for name in info)
 
 
