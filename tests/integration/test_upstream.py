@@ -640,3 +640,13 @@ def test_a_write_that_is_not_taken_in_time_is_a_timeout_unless_the_kernel_s(
     monkeypatch.setattr(requests.Session, "send", aborted)
     with upstream_at("http://127.0.0.1:9") as upstream:
         assert send(upstream, ONE).silence is silence
+
+
+def test_a_key_that_an_answer_quotes_is_masked() -> None:
+    said = answer("400 Bad", b'{"error":"API key is not valid: phc_test"}')
+
+    with RawUpstream(says(said)) as server, upstream_at(server.url) as upstream:
+        found = send(upstream, ONE)
+
+    assert b"phc_test" not in found.body
+    assert b"********" in found.body
