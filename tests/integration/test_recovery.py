@@ -378,6 +378,21 @@ def test_totals_that_cannot_be_read_begin_anew(path: Path, sound: Content) -> No
     assert "more may be lost than anybody knows" in report.sentence()
 
 
+def test_a_root_that_is_another_tables_takes_nothing_from_that_one(
+    path: Path, sound: Content
+) -> None:
+    """The schema says that the chunks begin where the dead letters do."""
+    entry = b"tablechunkchunk" + bytes([sound.roots["chunk"]])
+    at = path.read_bytes().index(entry) + len(entry) - 1
+    overwrite(path, at, bytes([sound.roots["dead_letter"]]))
+    before = sum(one.dead_letters for one in sound.totals.values())
+
+    with closing(recovered(path)) as store:
+        assert salvaged_ids(path, sound) == set(sound.data)
+        letters = store._conn.execute("select count(*) from dead_letter").fetchone()
+        assert letters == (before,)
+
+
 def test_a_position_that_passes_over_chunks_is_not_believed(
     path: Path, sound: Content
 ) -> None:
@@ -733,6 +748,22 @@ def test_a_suspected_store_is_salvaged_once(path: Path, sound: Content) -> None:
     (report,) = aside.reports(path)
     assert report.reason == "database disk image is malformed"
     assert not aside.suspected(path).exists()
+
+
+def test_the_salvage_of_a_sound_store_has_its_very_rows(path: Path) -> None:
+    before = rows_of(path)
+    aside.suspect(path, "for nothing")
+
+    recovered(path).close()
+
+    assert rows_of(path) == before
+
+
+def rows_of(path: Path) -> list[str]:
+    """As SQL, but for when the migrations were applied."""
+    with closing(sqlite3.connect(path)) as conn:
+        lines = list(conn.iterdump())
+    return [line for line in lines if '"_sqlite_migrations" VALUES' not in line]
 
 
 def test_an_operator_need_only_touch_the_mark(path: Path) -> None:

@@ -10,11 +10,8 @@ from leanbase_relay.intake.spool_problems import Problem
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs/operations.md").read_text()
 SOURCES = (
-    "status",
-    "daemon",
-    "intake/spool_problems",
-    "intake/complaints",
-    "store/aside",
+    *("status", "daemon", "store/aside"),
+    *("intake/spool_problems", "intake/complaints"),
 )
 
 COMPLAINTS = re.search(r"## What `status`.*?\n## ", PAGE, re.DOTALL)

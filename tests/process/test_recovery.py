@@ -218,6 +218,20 @@ def test_damage_that_the_writer_meets_ends_the_process_once(
     assert len(aside.reports(relay.store)) == 1
 
 
+def test_a_command_changes_nothing_in_a_damaged_store(
+    relay: RelayProcess, sound: Content
+) -> None:
+    """With the relay stopped it would open the store itself."""
+    overwrite_page(relay.store, sound.leaves["chunk"][3], noise(6))
+    before = relay.store.read_bytes()
+
+    done = relay.command("dead-letters", "purge", "--yes")
+
+    assert done.returncode == 1
+    assert "start the relay" in done.stderr
+    assert relay.store.read_bytes() == before
+
+
 # What is no damage.
 
 

@@ -197,7 +197,7 @@ def test_what_an_earlier_attempt_may_have_brought_stays_as_it_is(
         set_clock(clock)
         lane.upstream.url = sink.url
 
-    clock.meanwhile = [goes, comes_back]
+    clock.meanwhile = [lambda: None, goes, comes_back]
     lane.run()
 
     first, second = stamps(sink)

@@ -231,6 +231,7 @@ def test_what_is_settled_of_a_first_chunk_does_not_begin_the_batch_anew(
     first, second = relay.add(3), relay.add(3)
     again = Ruling("retry", uuids=frozenset({second[0]}))
     sink.follow(Script().then(Fault.results(again)))
+    clock.meanwhile = [lambda: None, relay.settled]
 
     relay.lane(sink, clock, protocol="v1").run()
 
