@@ -27,6 +27,7 @@ from leanbase_relay.clock import Clock, SystemClock
 from leanbase_relay.config import Config
 from leanbase_relay.control import Aside, Command, Control
 from leanbase_relay.errors import ConfigError, Stopping, StoreUnavailable
+from leanbase_relay.forward.lane import LaneStatus
 from leanbase_relay.intake.event import Judge
 from leanbase_relay.keys import KeyRing
 from leanbase_relay.observe.answers import Answers
@@ -376,7 +377,22 @@ class Daemon:
                 if look.next_attempt_at is None
                 else max(look.next_attempt_at - now, 0.0),
             )
-        return projects
+        return projects | self._left_over(refused_ms)
+
+    def _left_over(self, refused_ms: Mapping[str, int]) -> dict[str, ProjectView]:
+        """What waits of projects that are in the store, and not configured now."""
+        return {
+            name: ProjectView(
+                url="",
+                totals=totals,
+                oldest_at=seconds(self._reader.oldest_accepted_at_ms(name)),
+                refused_at=seconds(refused_ms.get(name)),
+                lane=LaneStatus(state="held"),
+                is_configured=False,
+            )
+            for name, totals in self._writer.totals.items()
+            if name not in self._lanes and totals.backlog_events
+        }
 
     def _metrics(self) -> str:
         lanes = {name: lane.attempts for name, lane in self._lanes.items()}

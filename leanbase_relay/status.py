@@ -75,6 +75,7 @@ class ProjectView:
     refused_at: float | None = None
     lane: "LaneStatus | None" = None
     next_attempt_in_seconds: float | None = None
+    is_configured: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -307,6 +308,14 @@ def _store_problems(store: StoreView) -> list[str]:
 
 def _project_problems(name: str, project: ProjectView) -> list[str]:
     lane = project.lane
+    if not project.is_configured:
+        waiting = project.totals.backlog_events
+        sentence = (
+            f"Project {name} is not configured any more, and {waiting:,} of its events "
+            "wait: give it a key again and restart, or give them up with "
+            f"`leanbase-relay purge --project {name}`."
+        )
+        return [sentence]
     if lane is None or lane.state not in ("held", "backing_off"):
         return []
     again = project.next_attempt_in_seconds

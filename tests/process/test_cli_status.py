@@ -350,3 +350,23 @@ def test_the_nagios_plugin_speaks_nagios(short_dir: Path) -> None:
     assert well.stdout.startswith("LEANBASE-RELAY OK: ")
     assert nothing.stdout.startswith("LEANBASE-RELAY UNKNOWN: ")
     assert nothing.stderr == ""
+
+
+def test_what_waits_of_a_project_that_was_removed_is_named(short_dir: Path) -> None:
+    """1. Both are configured. 2. One is not any more. 3. It is given up."""
+    both = {"projects": {"shop": {"api_key": "phc_shop"}}}
+    with RelayProcess(short_dir, settings=both) as relay:
+        relay.command("send", "--project", "shop", stdin=EVENT * 7)
+        relay.stop()
+        relay.configure()
+        relay.start()
+
+        code, look = relay.status_command()
+        (problem,) = [one for one in look["problems"] if "shop" in one]
+        relay.command("purge", "--project", "shop", "--yes")
+        after, _ = relay.status_command()
+
+    assert (code, after) == (1, 0)
+    assert look["state"] == look["projects"]["shop"]["state"] == "held"
+    assert look["backlog"]["events"] == 7
+    assert "not configured any more, and 7 of its events wait" in problem
