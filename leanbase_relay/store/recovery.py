@@ -17,7 +17,7 @@ from pathlib import Path
 from leanbase_relay import lasting, systemd
 from leanbase_relay.clock import Clock
 from leanbase_relay.errors import Stopping, StoreUnavailable
-from leanbase_relay.store import aside, damage, schema
+from leanbase_relay.store import aside, damage
 from leanbase_relay.store.aside import PARTS, Report
 from leanbase_relay.store.salvage import Salvaged, Tell, salvage
 from leanbase_relay.store.size import file_bytes, log_path
@@ -57,10 +57,6 @@ class Recovery:
             StoreUnavailable: the disk does not let us.
         """
         finish(self.path)
-        try:
-            schema.doubt_cache(Path(log_path(self.path)))  # before anybody reads it
-        except OSError as error:
-            raise StoreUnavailable(f"{self.path}: {error}") from error
         fault = damage.fault_of(self.path, self.clock)
         if fault is not None:
             self._recover(fault)

@@ -133,7 +133,7 @@ def connect(path: Path) -> sqlite3.Connection:
         StoreError: the file was made by a newer version.
     """
     try:
-        doubt_cache(Path(log_path(path)))
+        _doubt_cache(Path(log_path(path)))
         conn = sqlite3.connect(
             path, isolation_level=None, check_same_thread=False, cached_statements=64
         )
@@ -157,7 +157,7 @@ def _unavailable(path: Path, error: Exception) -> StoreUnavailable:
     return StoreUnavailable(f"{path}: {getattr(error, 'strerror', None) or error}")
 
 
-def doubt_cache(log: Path) -> None:
+def _doubt_cache(log: Path) -> None:
     """Have a log that is there read as the disk has it.
 
     When an fsync fails, Linux keeps the pages and takes them for clean: they read as if
