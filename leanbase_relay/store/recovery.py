@@ -17,7 +17,7 @@ from pathlib import Path
 from leanbase_relay import lasting, systemd
 from leanbase_relay.clock import Clock
 from leanbase_relay.errors import Stopping, StoreUnavailable
-from leanbase_relay.store import aside, damage
+from leanbase_relay.store import aside, damage, place, schema
 from leanbase_relay.store.aside import PARTS, Report
 from leanbase_relay.store.salvage import Salvaged, Tell, salvage
 from leanbase_relay.store.size import file_bytes, log_path
@@ -57,7 +57,7 @@ class Recovery:
             StoreUnavailable: the disk does not let us.
         """
         finish(self.path)
-        fault = damage.fault_of(self.path, self.clock)
+        fault = self._fault()
         if fault is not None:
             self._recover(fault)
         try:
@@ -68,6 +68,13 @@ class Recovery:
             fault = str(error)
         self._recover(fault)
         return Store.open(self.path)
+
+    def _fault(self) -> str | None:
+        try:
+            schema.doubt_cache(self.path)
+        except OSError as error:
+            raise place.refusal(Path(log_path(self.path)), error) from error
+        return damage.fault_of(self.path, self.clock)
 
     def _recover(self, fault: str) -> None:
         log.error("store_damaged path=%s reason=%s", self.path, fault)

@@ -133,7 +133,7 @@ def connect(path: Path) -> sqlite3.Connection:
         StoreError: the file was made by a newer version.
     """
     try:
-        _doubt_cache(Path(log_path(path)))
+        doubt_cache(path)
         conn = sqlite3.connect(
             path, isolation_level=None, check_same_thread=False, cached_statements=64
         )
@@ -157,8 +157,8 @@ def _unavailable(path: Path, error: Exception) -> StoreUnavailable:
     return StoreUnavailable(f"{path}: {getattr(error, 'strerror', None) or error}")
 
 
-def _doubt_cache(log: Path) -> None:
-    """Have a log that is there read as the disk has it.
+def doubt_cache(path: Path) -> None:
+    """Have the log of a store, if there is one, read as the disk has it.
 
     When an fsync fails, Linux keeps the pages and takes them for clean: they read as if
     they were saved, and the next fsync says yes. A commit that was refused for it would
@@ -166,7 +166,7 @@ def _doubt_cache(log: Path) -> None:
     it when the power fails.
     """
     try:
-        fd = os.open(log, os.O_RDONLY | os.O_CLOEXEC)
+        fd = os.open(log_path(path), os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
         return
     try:
