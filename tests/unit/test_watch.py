@@ -1,5 +1,4 @@
 import asyncio
-import os
 import signal
 import threading
 
@@ -219,9 +218,9 @@ def test_a_signal_is_waited_for_so_long() -> None:
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR2})
     try:
         assert watch.next_signal({signal.SIGUSR2}, 0) is None
-        os.kill(os.getpid(), signal.SIGUSR2)
+        signal.pthread_kill(threading.get_ident(), signal.SIGUSR2)
         assert watch.next_signal({signal.SIGUSR2}, 5) == signal.SIGUSR2
-        os.kill(os.getpid(), signal.SIGUSR2)
+        signal.pthread_kill(threading.get_ident(), signal.SIGUSR2)
         assert watch.next_signal({signal.SIGUSR2}, None) == signal.SIGUSR2
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
