@@ -1,7 +1,7 @@
 # Each target makes the virtual environment it needs; python3 (3.11 or newer),
 # its venv module and make are all that is assumed.
 .DEFAULT_GOAL := all
-.PHONY: all run test test-all chaos check fix cover bench build clean
+.PHONY: all run test test-all chaos powercut acceptance check fix cover bench build deb clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -21,7 +21,10 @@ test: .venv/ready                     ## everything that is not slow
 	$(BIN)/python -P -m pytest -m 'not slow'
 
 test-all: .venv/ready                 ## everything, crash loops too
-	$(BIN)/python -P -m pytest
+	$(BIN)/python -P -m pytest -m 'not acceptance'
+
+acceptance: .venv/ready               ## the package on a Debian 12 that boots; as root, some minutes
+	$(BIN)/python -P -m pytest -m acceptance tests/acceptance
 
 check: .venv/ready                    ## format, lint, types
 	$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy
@@ -32,14 +35,20 @@ fix: .venv/ready                      ## what the formatter and the linter can m
 chaos: .venv/ready                    ## a thousand kills under load; some ten minutes
 	$(BIN)/python -m tests.chaos
 
+powercut: .venv/ready                 ## 20 power cuts of an emulated machine; ten minutes
+	$(BIN)/python -m tests.powercut $(if $(CUTS),--cuts $(CUTS))
+
 cover: .venv/ready                    ## branch coverage, child processes included
-	$(BIN)/coverage run -m pytest && $(BIN)/coverage combine --quiet && $(BIN)/coverage report
+	$(BIN)/coverage run -m pytest -m 'not acceptance' && $(BIN)/coverage combine --quiet && $(BIN)/coverage report
 
 bench: .venv/ready                    ## the benchmarks, as a table and as JSON
 	$(BIN)/python -m benchmarks
 
 build: .venv/ready                    ## sdist and wheel, then the packaging tests
 	$(BIN)/python -m build --no-isolation && $(BIN)/python -P -m pytest tests/packaging
+
+deb: .venv/ready                      ## dist/leanbase-relay_*.deb, for Debian 12
+	deb/build $(BIN)/python
 
 clean:
 	rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -18,10 +18,12 @@ from benchmarks import (
     drain,
     end_to_end,
     events,
+    http,
     idle,
     machine,
     many,
     process,
+    scrape,
     single,
     spool,
     stored,
@@ -31,7 +33,17 @@ from benchmarks.question import Figure, Question, Sample, Setting
 
 QUESTIONS = {
     module.QUESTION.name: module.QUESTION
-    for module in (stored, end_to_end, drain, spool, many, single, idle)
+    for module in (
+        stored,
+        end_to_end,
+        drain,
+        spool,
+        many,
+        single,
+        http,
+        idle,
+        scrape,
+    )
 }
 RESULTS = Path(__file__).with_name("results")
 

@@ -27,6 +27,7 @@ store: {{path: {place}/relay.db}}
 socket: {{path: {place}/relay.sock}}
 control: {{path: {place}/control.sock}}
 spool: {{path: {place}/spool}}
+http: {{listen: {http}}}
 log: {{level: warning}}
 """
 
@@ -48,6 +49,13 @@ class Relay:
     def status(self) -> dict[str, Any]:
         """What `status --json` shows."""
         answer: dict[str, Any] = control.ask(self._control, "status")
+        return answer
+
+    def metrics(self) -> str:
+        """What Prometheus would get."""
+        answer: str = control.ask(self._control, "metrics", timeout_seconds=10.0)[
+            "metrics"
+        ]
         return answer
 
     def flush(self) -> None:
@@ -106,10 +114,13 @@ class Relay:
 
 
 @contextmanager
-def started(place: Path, *, upstream: str = NOBODY) -> Iterator[Relay]:
+def started(
+    place: Path, *, upstream: str = NOBODY, http_port: int | None = None
+) -> Iterator[Relay]:
     """A daemon on an empty directory, for the length of a block."""
     config = place / "config.yaml"
-    config.write_text(_CONFIG.format(upstream=upstream, place=place))
+    http = [] if http_port is None else [f"127.0.0.1:{http_port}"]
+    config.write_text(_CONFIG.format(upstream=upstream, place=place, http=http))
     (place / "spool").mkdir()
     command = (COMMAND, "run", "--config", config)
     with running(command, log=place / "relay.log") as child:

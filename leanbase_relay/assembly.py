@@ -7,6 +7,7 @@ gives them their life.
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from leanbase_relay import descriptors
 from leanbase_relay.clock import Clock
@@ -18,6 +19,7 @@ from leanbase_relay.intake.event import Judge
 from leanbase_relay.intake.profiles import Profiles
 from leanbase_relay.intake.socket import SocketIntake
 from leanbase_relay.intake.spool import Spool
+from leanbase_relay.keys import KeyRing
 from leanbase_relay.store.deposit import FileProgress
 from leanbase_relay.store.known import Known
 from leanbase_relay.store.reader import Reader
@@ -26,6 +28,9 @@ from leanbase_relay.store.store import Store
 from leanbase_relay.store.totals import Totals
 from leanbase_relay.store.writer import Limits, Writer
 
+if TYPE_CHECKING:
+    from leanbase_relay.intake.capture_api import CaptureApi
+
 
 @dataclass(frozen=True, slots=True)
 class Parts:
@@ -33,9 +38,14 @@ class Parts:
 
     config: Config
     clock: Clock
+    keys: KeyRing
 
     def writer(
-        self, store: Store, *, on_committed: Callable[[Mapping[str, Totals]], None]
+        self,
+        store: Store,
+        *,
+        on_committed: Callable[[Mapping[str, Totals]], None],
+        on_damage: Callable[[Exception], None],
     ) -> Writer:
         """The writer of this store."""
         config = self.config
@@ -51,6 +61,7 @@ class Parts:
             limits=limits,
             reserve=Reserve(store.path, min(limits.for_log, limits.max_bytes // 4)),
             on_committed=on_committed,
+            on_damage=on_damage,
         )
 
     def lane(self, project: ProjectConfig, reader: Reader, writer: Writer) -> Lane:
@@ -91,7 +102,7 @@ class Parts:
             max_attempts=retry.max_attempts,
         )
 
-    def judge(self, known: Known | None) -> Judge:
+    def judge(self, known: Known | None, *, from_sdk: bool = False) -> Judge:
         """A judge of events: one for each thread that judges."""
         config = self.config
         return Judge(
@@ -100,6 +111,8 @@ class Parts:
             disable_geoip=config.events.disable_geoip,
             max_events=config.batch.max_events,
             profiles=Profiles(config.events.person_profiles, known),
+            keys=self.keys,
+            from_sdk=from_sdk,
         )
 
     def known(self, house: ExitStack) -> Known | None:
@@ -130,6 +143,19 @@ class Parts:
             clock=self.clock,
             max_event_bytes=self.config.events.max_bytes,
             admission=admission,
+        )
+
+    def capture_api(self, writer: Writer, known: Known | None) -> "CaptureApi":
+        """Intake by HTTP; for those who have an address for it."""
+        # aiohttp takes 12 MB, which nobody is to pay for nothing.
+        from leanbase_relay.intake.capture_api import CaptureApi
+
+        return CaptureApi(
+            a_judge=lambda: self.judge(known, from_sdk=True),
+            keys=self.keys,
+            writer=writer,
+            clock=self.clock,
+            allow_uids=self.config.socket.allow_uids,
         )
 
     def spool(

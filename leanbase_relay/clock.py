@@ -30,6 +30,11 @@ class Poke:
         """Wake whoever waits, or spare the next wait."""
         self._event.set()
 
+    @property
+    def is_set(self) -> bool:
+        """True while the hint was given and nobody has taken it."""
+        return self._event.is_set()
+
     def take(self, timeout_seconds: float) -> bool:
         """Wait for the hint, at most so long; using it up."""
         given = self._event.wait(timeout_seconds)

@@ -42,6 +42,7 @@ from leanbase_relay.settings import (
     members_of,
     no_such_setting,
     one_of,
+    place_of,
     shown,
 )
 
@@ -133,6 +134,13 @@ class ControlConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class MetricsConfig:
+    """Addresses where metrics and a page are shown: ``host:port``, ``unix:/path``."""
+
+    listen: Addresses = ()
+
+
+@dataclass(frozen=True, slots=True)
 class EventsConfig:
     """What an event may weigh, and what the relay adds to it."""
 
@@ -165,6 +173,7 @@ class Config:
     spool: SpoolConfig
     http: HttpConfig
     control: ControlConfig
+    metrics: MetricsConfig
     events: EventsConfig
     log: LogConfig
 
@@ -189,12 +198,6 @@ _COMPARISONS: dict[str, tuple[Callable[[Any, Any], bool], str]] = {
     "<": (operator.lt, "less than"),
     ">=": (operator.ge, "not less than"),
     "==": (operator.eq, "the same as"),
-}
-
-# Promised, not built: the only value that works today. To ignore the others silently
-# would be a lie. Whoever builds one deletes its line.
-_NOT_BUILT_YET = {
-    "http.listen": (),
 }
 
 
@@ -323,7 +326,6 @@ def _check(
     projects = read_projects(groups.pop("projects", None), environ, problems)
     values = _read_settings(_flat(groups, problems), problems)
     problems += _impossible(values)
-    problems += _not_built_yet(values)
     if problems:
         # Somebody may have written a key where a name belongs.
         raise ConfigError([re.sub(r"\bph[cx]_\w+", MASK, line) for line in problems])
@@ -374,10 +376,8 @@ def _impossible(values: dict[str, Any]) -> Iterator[str]:
         given, bound = (_SETTINGS[key].show(value) for value in (values[key], limit))
         against = f"{other} ({bound})" if isinstance(other, str) else bound
         yield f"{key}: {given} is {words} {against}; {why}"
-
-
-def _not_built_yet(values: dict[str, Any]) -> Iterator[str]:
-    for key, only in _NOT_BUILT_YET.items():
-        if values.get(key, only) != only:
-            given, works = (_SETTINGS[key].show(value) for value in (values[key], only))
-            yield f"{key}: {given} is not built in this version; write {works}"
+    for name in ("http.listen", "metrics.listen"):
+        for address in values.get(name, ()):
+            for key in ("socket.path", "control.path", "store.path"):
+                if place_of(address) == values.get(key):
+                    yield f"{name}: {address} is {key}; each needs a path of its own"

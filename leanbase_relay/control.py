@@ -46,8 +46,10 @@ class Control:
         """Serve a listening socket."""
         import asyncio
 
-        self._server = await asyncio.start_unix_server(
-            self._serve, sock=sock, limit=MAX_REQUEST_BYTES
+        from leanbase_relay.listener import BACKLOG
+
+        self._server = await asyncio.start_server(
+            self._serve, sock=sock, backlog=BACKLOG, limit=MAX_REQUEST_BYTES
         )
 
     async def stop(self, within_seconds: float) -> None:
@@ -96,8 +98,9 @@ class Control:
     async def _answer(self, line: bytes) -> Any:
         try:
             request = json.loads(line)
+            json.dumps(request, ensure_ascii=False).encode()  # half a surrogate pair?
             command = self._commands[request["command"]]
-        except (ValueError, TypeError, KeyError):
+        except (ValueError, TypeError, KeyError, RecursionError):
             known = ", ".join(sorted(self._commands))
             return {"error": f'send {{"command": …}} with one of: {known}'}
         try:

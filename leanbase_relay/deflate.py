@@ -5,6 +5,7 @@ ours, and neither holds the interpreter's lock meanwhile.
 """
 
 import zlib
+from typing import Literal
 
 try:
     from isal import isal_zlib as library
@@ -15,9 +16,17 @@ _LEVEL = 1
 _TIGHT_LEVEL = 6
 _GZIP = 31  # window bits that ask zlib for a gzip header and trailer
 
+Packing = Literal["gzip", "zlib", "raw"]
+
+_WINDOW_BITS: dict[Packing, int] = {"gzip": _GZIP, "zlib": 15, "raw": -15}
+
 
 class Corrupt(ValueError):
-    """These bytes are not what `compress` wrote."""
+    """These bytes are not what `compress` wrote, or whoever packed them."""
+
+
+class TooMuch(ValueError):
+    """More comes out than is allowed."""
 
 
 def compress(data: bytes) -> bytes:
@@ -45,3 +54,24 @@ def decompress(data: bytes) -> bytes:
 def gzip(data: bytes) -> bytes:
     """Deflate, as `Content-Encoding: gzip` wants it."""
     return library.compress(data, _LEVEL, _GZIP)
+
+
+def inflate(data: bytes, packing: Packing, *, max_bytes: int) -> bytes:
+    """Unpack what somebody else packed, at most so much of it.
+
+    What follows the end of the first stream is not looked at.
+
+    Raises:
+        Corrupt: it is not packed so, or it breaks off.
+        TooMuch: found out before it takes the memory.
+    """
+    stream = library.decompressobj(_WINDOW_BITS[packing])
+    try:
+        plain = stream.decompress(data, max_bytes + 1)
+    except Exception as error:
+        raise Corrupt(str(error)) from error
+    if len(plain) > max_bytes:
+        raise TooMuch
+    if not stream.eof:
+        raise Corrupt("it breaks off")
+    return bytes(plain)

@@ -15,7 +15,8 @@ MOST = 1 << 16
 NONE_LEFT = (errno.EMFILE, errno.ENFILE)
 """What a system says that gives no more, to this process or to anybody."""
 
-_FOR_RELAY = 96
+_FOR_RELAY = 64
+_FOR_OTHERS = 320  # connections by HTTP, for commands and for metrics have bounds, too
 _FOR_NEWCOMERS = 100  # asyncio accepts so many before the first is looked at
 _FOR_LANE = (
     6  # two of its reader, three of a connection that is being opened, one spare
@@ -49,5 +50,5 @@ def for_removed_files(limit: int) -> int:
 
 def for_producers(limit: int, *, lanes: int) -> int:
     """How many connections of producers there may be, within a limit for all."""
-    kept = _FOR_RELAY + _FOR_NEWCOMERS + _FOR_LANE * lanes + for_removed_files(limit)
-    return max(limit - kept, limit // 4)
+    kept = _FOR_RELAY + _FOR_OTHERS + _FOR_NEWCOMERS + _FOR_LANE * lanes
+    return max(limit - kept - for_removed_files(limit), limit // 4)

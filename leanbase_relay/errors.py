@@ -9,6 +9,8 @@
     └── StoreError
         ├── StoreHeld      another daemon holds this store      exit 3
         ├── StoreFull      store.max_bytes is reached
+        ├── StoreDamaged   what it says contradicts itself
+        ├── StoreUnusable  what is at store.path cannot be ours exit 78
         └── StoreUnavailable   the disk or SQLite said no
 """
 
@@ -53,6 +55,16 @@ class StoreHeld(StoreError):
 
 class StoreFull(StoreError):
     """The events would take the store above ``store.max_bytes``."""
+
+
+class StoreDamaged(StoreError):
+    """What the store says cannot be; the next start salvages it."""
+
+
+class StoreUnusable(StoreError):
+    """At ``store.path`` is something else, or something that is not for this user."""
+
+    exit_code = 78  # as for a wrong configuration: to start again would not mend it
 
 
 class StoreUnavailable(StoreError):

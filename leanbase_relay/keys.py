@@ -5,7 +5,7 @@ No complaint made here shows a value that was given: it may be a key in the wron
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,6 +44,38 @@ class ProjectConfig:
 
     name: str
     api_key: Secret
+
+
+class KeyRing:
+    """Finds the project that a key opens; serves all threads.
+
+    Of two projects with the same key the first one counts.
+    """
+
+    def __init__(self, projects: Iterable[ProjectConfig] = ()) -> None:
+        self._names: dict[str, str] = {}
+        self.renew(projects)
+
+    def renew(self, projects: Iterable[ProjectConfig]) -> None:
+        """Know these keys and no others from now on."""
+        names: dict[str, str] = {}
+        for project in projects:
+            names.setdefault(project.api_key.reveal(), project.name)
+        names.pop("", None)  # of a configuration that was read without its keys
+        self._names = names
+
+    def project_of(self, key: str) -> str | None:
+        """The name of the project; None for a key that none has."""
+        return self._names.get(key)
+
+    def masked(self, text: bytes) -> bytes:
+        """A text without any of the keys, for where it is kept or shown."""
+        for key in self._names:
+            text = text.replace(key.encode(), MASK.encode())
+        return text
+
+    def __repr__(self) -> str:
+        return f"KeyRing of {len(self._names)}"
 
 
 def read_projects(

@@ -1,4 +1,4 @@
-"""Listening sockets on the file system: bound with the right mode from birth.
+"""Listening sockets: on the file system with the right mode from birth, or on TCP.
 
 Here is the rule that a socket left behind by a crash is cleaned up, and one that
 somebody still listens on is never stolen.
@@ -8,12 +8,15 @@ import errno
 import os
 import shutil
 import socket
+from collections.abc import Iterable
+from contextlib import ExitStack
 from pathlib import Path
 
 from leanbase_relay.errors import RelayError
+from leanbase_relay.settings import place_of
 
 MAX_PATH_BYTES = 107  # sun_path of unix(7), less its final zero
-BACKLOG = 1024
+BACKLOG = 4096  # what waits while we are busy; net.core.somaxconn bounds it too
 
 
 class SocketInUse(RelayError):
@@ -47,6 +50,69 @@ def listen(path: Path, *, mode: int, group: str | None = None) -> socket.socket:
             raise
     except (OSError, LookupError) as error:
         raise RelayError(f"cannot listen on {path}: {error}") from error
+    sock.setblocking(False)  # noqa: FBT003 - the library's
+    return sock
+
+
+def listen_at(
+    addresses: Iterable[str], house: ExitStack, *, mode: int, group: str | None
+) -> list[socket.socket]:
+    """Listen on several addresses, as `settings.Addresses` has them.
+
+    Args:
+        addresses: ``host:port`` or ``unix:/path``.
+        house: takes socket files away when it closes.
+        mode: of socket files.
+        group: of socket files.
+    """
+    socks = []
+    for address in addresses:
+        place = place_of(address)
+        if isinstance(place, Path):
+            socks.append(listen(place, mode=mode, group=group))
+            house.callback(unlink, place)
+        else:
+            socks += listen_tcp(*place)
+    return socks
+
+
+def listen_tcp(host: str, port: int) -> list[socket.socket]:
+    """Listen on a port of this machine.
+
+    Args:
+        host: an address; or `localhost`, which is this machine's in both families,
+            as far as it has them.
+        port: which, or 0 for any free one.
+
+    Raises:
+        SocketInUse: another process listens there.
+        RelayError: the address cannot be had.
+    """
+    if host != "localhost":
+        return [_bound_tcp(host, port)]
+    first = _bound_tcp("127.0.0.1", port)
+    try:
+        return [first, _bound_tcp("::1", first.getsockname()[1])]
+    except SocketInUse:
+        first.close()
+        raise  # else half of the producers would reach somebody else
+    except RelayError:
+        return [first]  # a machine without IPv6
+
+
+def _bound_tcp(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        sock = socket.create_server((host, port), family=family, backlog=BACKLOG)
+    except OSError as error:
+        at = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        if error.errno == errno.EADDRINUSE:
+            raise SocketInUse(
+                f"another process listens on {at}; stop it, or give this relay a "
+                "port of its own"
+            ) from error
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        raise RelayError(f"cannot listen on {at}: {reason}") from error
     sock.setblocking(False)  # noqa: FBT003 - the library's
     return sock
 

@@ -15,12 +15,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, TextIO
 
-from leanbase_relay.clock import Clock
-
 PACKAGE = "leanbase_relay"
-
-SAY_AGAIN_SECONDS = 60.0
-"""Between two lines about what happens again and again."""
 
 _PRIORITIES = {
     logging.DEBUG: "<7>",
@@ -62,25 +57,6 @@ def set_up(
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)
     logging.getLogger(PACKAGE).setLevel(level.upper())
-
-
-class Seldom:
-    """Keeps what happens again and again from filling the log."""
-
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
-        self._unsaid = 0
-        self._say_again_at = clock.monotonic()
-
-    def times(self) -> int:
-        """Once more: how often since it was last said; 0 = say nothing now."""
-        self._unsaid += 1
-        now = self._clock.monotonic()
-        if now < self._say_again_at:
-            return 0
-        times, self._unsaid = self._unsaid, 0
-        self._say_again_at = now + SAY_AGAIN_SECONDS
-        return times
 
 
 class TextForm(logging.Formatter):

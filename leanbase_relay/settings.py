@@ -6,6 +6,7 @@ ValueError with the end of a sentence that begins with the key and what was give
 """
 
 import difflib
+import ipaddress
 import os
 import re
 import reprlib
@@ -161,7 +162,31 @@ def _read_addresses(given: Any) -> tuple[str, ...]:
     fit = isinstance(given, list) and all(_fits(_ADDRESS, each) for each in given)
     wanted = "write ['127.0.0.1:8010', 'unix:/run/http.sock']"
     need(fit, f"is not a list of addresses; {wanted}")
+    need(len(set(given)) == len(given), "has an address twice; write it once")
+    for address in given:
+        where = place_of(address)
+        if isinstance(where, Path):
+            _read_socket_path(str(where))
+        else:
+            wanted = "write 127.0.0.1, [::1] or localhost with the port, or unix:/path"
+            reach = f"{address} can be reached from other machines; {wanted}"
+            need(_is_loopback(where[0]), f"goes too far: {reach}")
     return tuple(given)
+
+
+def place_of(address: str) -> Path | tuple[str, int]:
+    """Where to listen: a socket's path, or a host and a port."""
+    if address.startswith("unix:"):
+        return Path(address.removeprefix("unix:"))
+    host, _, port = address.rpartition(":")
+    return host.strip("[]"), int(port)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 # A kind of setting: its type, its reader and, where it differs, how it is shown.

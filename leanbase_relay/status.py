@@ -9,15 +9,15 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from leanbase_relay import __version__
-from leanbase_relay.clock import UNSET_BEFORE
 from leanbase_relay.store.totals import Totals
+from leanbase_relay.words import age, size
 
 if TYPE_CHECKING:  # forwarder and store are heavy, and `status` is to be quick
     from leanbase_relay.forward.lane import LaneStatus
-    from leanbase_relay.store.reader import Oldest, Reader
+    from leanbase_relay.store.reader import Reader
 
 STATES = (
     "idle",
@@ -34,7 +34,7 @@ MOST_SKEW_SECONDS = 150.0
 """A difference from the upstream's clock that its newest servers do not correct."""
 
 _TOTALS = ("accepted", "delivered", "dead", "dropped", "refused")
-_FOR_SCREEN = "dead_letters"
+_FOR_SCREEN = ("dead_letters", "rates", "history")
 _LATELY_SECONDS = 24 * 3600
 
 
@@ -75,6 +75,7 @@ class ProjectView:
     refused_at: float | None = None
     lane: "LaneStatus | None" = None
     next_attempt_in_seconds: float | None = None
+    is_configured: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +119,7 @@ def status(view: View) -> dict[str, Any]:
             "events": sum(p["backlog"]["events"] for p in projects.values()),
             "bytes": sum(p["backlog"]["bytes"] for p in projects.values()),
             "oldest_age_seconds": max(
-                (age for age in ages if age is not None), default=None
+                (one for one in ages if one is not None), default=None
             ),
         },
         "totals": {
@@ -141,19 +142,44 @@ def status(view: View) -> dict[str, Any]:
     }
 
 
-def screen_status(view: View) -> dict[str, Any]:
-    """The status, and what beside it only the screen shows: the dead letters."""
+def screen_status(view: View, **beside: Any) -> dict[str, Any]:
+    """The status, and what only the screen and the page show.
+
+    Args:
+        view: as for `status`.
+        beside: rates and history, where a daemon knows them; see `observe.rates`.
+    """
     totals = [project.totals for project in view.projects.values()]
     letters = {
         "kept": sum(one.dead_letters for one in totals),
         "given_up": sum(one.dead_letters_given_up for one in totals),
     }
-    return status(view) | {_FOR_SCREEN: letters}
+    look = status(view)
+    if look["state"] != "flowing" and (rates := beside.get("rates")):
+        # Of a relay that delivers in part nobody knows when it will be done.
+        beside["rates"] = rates | {"drain_seconds": None}
+    return look | {"dead_letters": letters, **beside}
 
 
 def json_status(look: Mapping[str, Any]) -> dict[str, Any]:
     """What `status --json` prints: the members that the contract names."""
-    return {name: value for name, value in look.items() if name != _FOR_SCREEN}
+    return {name: value for name, value in look.items() if name not in _FOR_SCREEN}
+
+
+def one_line(
+    lanes: Iterable[str], *, waiting: int, refuses: bool, problem: str | None
+) -> str:
+    """How the relay stands, for `systemctl status`.
+
+    Args:
+        lanes: their states.
+        waiting: events of the backlog.
+        refuses: whether new events are being refused.
+        problem: one sentence more, if there is one.
+    """
+    states = [*lanes, *(["degraded"] if refuses else [])]
+    state = max(states, key=STATES.index, default="idle").replace("_", " ")
+    return f"{state}, {waiting:,} events waiting" + (f"; {problem}" if problem else "")
 
 
 def exit_code(state: str) -> int:
@@ -173,39 +199,10 @@ def stored_totals(reader: "Reader", names: Sequence[str]) -> dict[str, ProjectVi
         views[name] = ProjectView(
             url="",
             totals=totals.get(name, Totals()),
-            oldest_at=waits_since(oldest, life=None),
+            oldest_at=oldest.since(None) if oldest else None,
             refused_at=seconds(refused_ms.get(name)),
         )
     return views
-
-
-class Life(NamedTuple):
-    """A run of the daemon.
-
-    Attributes:
-        last_before: the newest chunk that it found.
-        begun_at: when it began, by the wall clock as it stands.
-    """
-
-    last_before: int
-    begun_at: float
-
-
-def waits_since(oldest: "Oldest | None", *, life: Life | None) -> float | None:
-    """Since when the oldest event waits; None if there is none, or nobody knows.
-
-    It was stamped by the clock of then. Whatever that said, an event that came in this
-    life has not waited for longer; and one that was stamped before the clock was set
-    waits for nobody knows how long, but at least since this life began.
-    """
-    if oldest is None:
-        return None
-    stamp = oldest.accepted_at_ms / 1000
-    if life is not None and oldest.chunk > life.last_before:
-        return max(stamp, life.begun_at)
-    if stamp >= UNSET_BEFORE:
-        return stamp
-    return life.begun_at if life else None
 
 
 def seconds(ms: int | None) -> float | None:
@@ -216,14 +213,14 @@ def seconds(ms: int | None) -> float | None:
 def _project(view: ProjectView, now: float) -> dict[str, Any]:
     lane = view.lane
     totals = asdict(view.totals)
-    age = None if view.oldest_at is None else round(max(now - view.oldest_at, 0.0), 1)
+    oldest = None if view.oldest_at is None else max(now - view.oldest_at, 0.0)
     backlog = view.totals.backlog_events
     return {
         "state": lane.state if lane else ("flowing" if backlog else "idle"),
         "backlog": {
             "events": backlog,
             "bytes": view.totals.backlog_bytes,
-            "oldest_age_seconds": age,
+            "oldest_age_seconds": _rounded(oldest),
         },
         "totals": {name: totals[name] for name in _TOTALS},
         "upstream": {
@@ -248,7 +245,7 @@ def _problems(view: View) -> list[str]:
         *_store_problems(view.store),
         *(
             sentence
-            for name, project in view.projects.items()
+            for name, project in _worst_first(view.projects)
             for sentence in _project_problems(name, project)
         ),
         *_clock_problems(view.projects.values()),
@@ -256,6 +253,14 @@ def _problems(view: View) -> list[str]:
         *view.spool.problems,
         *view.problems,
     ]
+
+
+def _worst_first(projects: Mapping[str, ProjectView]) -> list[tuple[str, ProjectView]]:
+    def badness(item: tuple[str, ProjectView]) -> int:
+        lane = item[1].lane
+        return STATES.index(lane.state) if lane else 0
+
+    return sorted(projects.items(), key=badness, reverse=True)
 
 
 def _clock_problems(projects: Iterable[ProjectView]) -> list[str]:
@@ -266,7 +271,7 @@ def _clock_problems(projects: Iterable[ProjectView]) -> list[str]:
         return []
     way = "ahead of" if skew > 0 else "behind"
     sentence = (
-        f"This machine's clock is {abs(skew):,.0f} s {way} the upstream's: what is "
+        f"This machine's clock is {age(abs(skew))} {way} the upstream's: what is "
         "stamped here bears a wrong time. Set it, and keep it set: timedatectl "
         "set-ntp true."
     )
@@ -294,7 +299,7 @@ def _store_problems(store: StoreView) -> list[str]:
         )
     if store.full:
         problems.append(
-            f"The store is full (store.max_bytes, {store.max_bytes} bytes): new events "
+            f"The store is full (store.max_bytes, {size(store.max_bytes)}): new events "
             "are refused, spool files wait. It empties by itself as events are "
             "delivered; or raise store.max_bytes."
         )
@@ -303,10 +308,18 @@ def _store_problems(store: StoreView) -> list[str]:
 
 def _project_problems(name: str, project: ProjectView) -> list[str]:
     lane = project.lane
+    if not project.is_configured:
+        waiting = project.totals.backlog_events
+        sentence = (
+            f"Project {name} is not configured any more, and {waiting:,} of its events "
+            "wait: give it a key again and restart, or give them up with "
+            f"`leanbase-relay purge --project {name}`."
+        )
+        return [sentence]
     if lane is None or lane.state not in ("held", "backing_off"):
         return []
     again = project.next_attempt_in_seconds
-    when = "now" if again is None else f"in {max(again, 0):.0f} s"
+    when = "now" if again is None else f"in {age(max(again, 0))}"
     sentence = (
         f"Project {name} cannot deliver: {project.url}: {lane.last_error}. It mends "
         f"itself; the next attempt is {when}."

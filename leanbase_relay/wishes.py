@@ -279,7 +279,7 @@ def _event_of(
 def _judged(kept: KeptLetter, judge: Judge, now_ms: int) -> Chunk | str:
     """A line that was never accepted, by the rules of today."""
     letter = kept.letter
-    if letter.reason.startswith(TOO_LONG):
+    if TOO_LONG in letter.reason:
         return f"{letter.reason}; only its beginning was kept"
     line = letter.line.replace(b"\n", b" ")  # between members: JSON has none in text
     judged = judge.judge(line, project=letter.project, now_ms=now_ms)

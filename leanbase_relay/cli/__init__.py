@@ -18,6 +18,7 @@ INTERRUPTED = 130  # what a shell says of a command that Ctrl-C ended
 COMMANDS = {
     "run": "run",
     "status": "status",
+    "metrics": "metrics",
     "send": "send",
     "capture": "capture",
     "identify": "capture",
@@ -31,6 +32,7 @@ COMMANDS = {
     "dead-letters": "dead_letters",
     "purge": "purge",
     "check-config": "check_config",
+    "doctor": "doctor",
     "sink": "sink",
     "demo": "demo",
 }

@@ -107,9 +107,18 @@ def ask(
         raise no_answer(path, timeout_seconds) from None
     except PermissionError:
         raise no_permission(path) from None
+    check_answer(answer, path)
+    return answer
+
+
+def check_answer(answer: Any, path: Path) -> None:
+    """See whether the daemon on this socket answered with a complaint.
+
+    Raises:
+        RelayError: it did.
+    """
     if "error" in answer:
         raise RelayError(f"the relay on {path}: {answer['error']}")
-    return answer
 
 
 def no_answer(path: Path, seconds: float = 1.0) -> RelayError:

@@ -14,7 +14,12 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from leanbase_relay.cli.common import ask, no_permission
 from leanbase_relay.clock import Clock
 from leanbase_relay.config import Config
-from leanbase_relay.errors import NotRunning, RelayError, StoreUnavailable
+from leanbase_relay.errors import (
+    NotRunning,
+    RelayError,
+    StoreDamaged,
+    StoreUnavailable,
+)
 from leanbase_relay.store import lock
 
 if TYPE_CHECKING:
@@ -100,6 +105,8 @@ def _is_running(conf: Config, clock: Clock) -> bool:
 def _alone(conf: Config, clock: Clock) -> Iterator[Wish]:
     """Grant wishes here, while no daemon can start."""
     from leanbase_relay.assembly import Parts
+    from leanbase_relay.keys import KeyRing
+    from leanbase_relay.store import damage
     from leanbase_relay.store.store import Store
     from leanbase_relay.wishes import Wishes
 
@@ -109,9 +116,14 @@ def _alone(conf: Config, clock: Clock) -> Iterator[Wish]:
             f"no relay is running, and {path} is for its owner alone to change; use "
             "sudo, or start the relay"
         )
-    parts = Parts(conf, clock)
+    parts = Parts(conf, clock, KeyRing(conf.projects.values()))
     with ExitStack() as house:
         house.enter_context(lock.held(path))
+        if fault := damage.fault_of(path, clock):
+            raise StoreDamaged(
+                f"{path} is damaged: {fault}; start the relay, which sets it aside and "
+                "salvages what can be read"
+            )
         store = house.enter_context(closing(Store.open(path)))
         known = parts.known(house)
 

@@ -7,11 +7,11 @@ from typing import Any
 
 import click
 
-from leanbase_relay.cli.words import age, count, cut, plain, size
+from leanbase_relay.cli.words import age, count, cut, plain, rate, size
 from leanbase_relay.status import STATES
 
 COLUMNS = 80
-_LABEL = 10
+LABEL = 10
 _SHORTEST_NAME = 8
 
 _MEANINGS = {
@@ -68,23 +68,20 @@ def _head(look: dict[str, Any]) -> str:
 
 def _facts(look: dict[str, Any], *, live: bool) -> str:
     totals, store, spool = look["totals"], look["store"], look["spool"]
+    refused = f"{totals['refused']:,} at intake" if totals["refused"] else ""
     lines = [
         ("backlog", _backlog(look["backlog"])),
+        ("rates", _rates(look.get("rates"))),
         ("accepted", _accepted(totals, look["backlog"]["events"])),
+        ("refused", refused),
+        ("persons", _profiles(look["projects"].values())),
+        ("dead", _letters(look.get("dead_letters", {}))),
         ("store", _store(store)),
         ("", plain(store["path"])),
         ("spool", _spool(spool) if live else "not looked at"),
+        ("", plain(spool["path"] or "")),
     ]
-    if profiles := _profiles(look["projects"].values()):
-        lines.insert(2, ("persons", profiles))
-    if totals["refused"]:
-        lines.insert(2, ("refused", f"{totals['refused']:,} at intake"))
-    letters = look.get("dead_letters", {})
-    if letters.get("kept") or letters.get("given_up"):
-        lines.insert(-3, ("dead", _letters(letters)))
-    if spool["path"] is not None:
-        lines.append(("", plain(spool["path"])))
-    return "\n".join(f"{name:{_LABEL}}{text}" for name, text in lines)
+    return "\n".join(f"{name:{LABEL}}{text}" for name, text in lines if text)
 
 
 def _backlog(backlog: dict[str, Any]) -> str:
@@ -94,6 +91,16 @@ def _backlog(backlog: dict[str, Any]) -> str:
     if backlog["oldest_age_seconds"] is None:
         return text
     return f"{text}, the oldest waits for {age(backlog['oldest_age_seconds'])}"
+
+
+def _rates(rates: dict[str, Any] | None) -> str:
+    """How fast it goes; a daemon that hangs, or an older one, does not say."""
+    if rates is None:
+        return ""
+    text = f"{rate(rates['in_per_second'])} in, {rate(rates['out_per_second'])} out"
+    if rates["drain_seconds"] is None:
+        return text
+    return f"{text}; at this pace empty in {age(rates['drain_seconds'])}"
 
 
 def _accepted(totals: dict[str, int], backlog: int) -> str:
@@ -116,6 +123,8 @@ def _profiles(projects: Iterable[dict[str, Any]]) -> str:
 
 
 def _letters(letters: dict[str, int]) -> str:
+    if not any(letters.values()):
+        return ""
     text = f"{count(letters['kept'], 'letter')} kept"
     if letters["given_up"]:
         text += f", {letters['given_up']:,} given up"

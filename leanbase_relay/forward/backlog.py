@@ -178,21 +178,27 @@ class Backlog:
 
     # Stamps, on a machine whose clock was set; see `store.stamps`.
 
-    def freeze(self, batch: Batch) -> None:
-        """From now on the upstream may know these events: stamps stay as they are."""
-        upto = _last_stamped(batch)
-        if upto <= self._frozen:
-            return
+    def freeze(self, batch: Batch) -> int:
+        """From now on the upstream may know these events: stamps stay as they are.
+
+        Returns:
+            How far they were frozen before, for `thaw`.
+        """
+        before, upto = self._frozen, _last_stamped(batch)
+        if upto <= before:
+            return before
         # A store that cannot be written must not keep events from leaving it.
         with contextlib.suppress(StoreError):
             self._writer.apply(lambda store: store.freeze(self.project, upto)).wait()
         self._frozen = upto
+        return before
 
-    def thaw(self, batch: Batch) -> None:
-        """No byte of it left this machine: its stamps may still be put right."""
-        first = batch.pieces[0]
-        before = first.chunk - 1 if first.first == 0 else first.chunk
-        if self._frozen > before and _last_stamped(batch) == self._frozen:
+    def thaw(self, before: int) -> None:
+        """No byte of this attempt left: what it froze may still be put right.
+
+        What an earlier attempt or life froze stays, since that one may have arrived.
+        """
+        if self._frozen > before:
             self._writer.apply(lambda store: store.freeze(self.project, before))
             self._frozen = before
 
@@ -205,8 +211,13 @@ class Backlog:
         )
 
     def is_gone(self, batch: Batch) -> bool:
-        """Whether the operator gave its first events up in the meantime."""
-        return not self._reader.has(batch.pieces[0].chunk)
+        """Whether the operator gave the first of its events that wait up meanwhile.
+
+        Those before the position are gone by our own ack.
+        """
+        ours = (p.chunk for p in batch.pieces if p.chunk >= self.position.chunk)
+        first = next(ours, None)
+        return first is not None and not self._reader.has(first)
 
     def _put_right(self, chunks: list[StoredChunk]) -> bool:
         """Put right the stamps of a clock that was set since; True if any were."""

@@ -13,11 +13,13 @@ from typing import NamedTuple
 
 from leanbase_relay.clock import Clock, Moment
 from leanbase_relay.errors import Stopping
+from leanbase_relay.forward.attempts import Attempts
 from leanbase_relay.forward.backlog import AGAIN_SECONDS, Backlog
 from leanbase_relay.forward.backoff import retrying
 from leanbase_relay.forward.batch import Batch
 from leanbase_relay.forward.limit import Limit
 from leanbase_relay.forward.sending import Sending
+from leanbase_relay.forward.trouble import Trouble
 from leanbase_relay.forward.upstream import Upstream
 from leanbase_relay.forward.verdict import Judgement, Verdict, skew_seconds
 from leanbase_relay.store.reader import Reader
@@ -82,6 +84,7 @@ class Lane:
     ) -> None:
         self.project = project
         self.upstream = upstream
+        self.attempts = Attempts()
         self._backlog = Backlog(project, reader=reader, writer=writer, clock=clock)
         self._clock = clock
         self._settings = settings
@@ -89,11 +92,11 @@ class Lane:
         self._news = clock.poke()  # more events
         self._nudge = clock.poke()  # do not wait for the backoff
         self._resting = False
-        self._flushing = False
+        self._flush_upto = 0  # of what was ever accepted: so much is to be sent now
         self._under_way: Batch | None = None
         self._changed = False  # what is under way is to be begun anew
         self._not_before = 0.0
-        self._trouble: Judgement | None = None
+        self._trouble = Trouble(project, clock)
         self._dead_in_a_row = 0
         self._attempt = 0
         self._next_attempt_at: float | None = None
@@ -110,24 +113,24 @@ class Lane:
             return
         if self._resting or self._is_full(mine):
             self._news.set()
-        if self._trouble is not None and not mine.backlog_events:
+        if self._trouble and not mine.backlog_events:
             self._nudge.set()  # what it tries to send was given up
 
     def flush(self) -> None:
         """Send now, whatever the lane is waiting for, but not before `Retry-After`."""
-        self._flushing = True
+        self._flush_upto = self._backlog.totals.accepted
         self._dead_in_a_row = 0
         self._news.set()
         self._nudge.set()
 
     def reconfigure(self, upstream: Upstream, settings: Settings) -> None:
         """Go on with another upstream, key or protocol, at once."""
-        old, self.upstream, self._settings = self.upstream, upstream, settings
-        if old is not upstream:
+        old, self._settings = self.upstream, settings
+        if old.terms != upstream.terms:
+            self.upstream = upstream
             self._changed = True
+            self._not_before = 0.0  # it was asked of another request than the next
             old.abort()
-        if old.url != upstream.url:
-            self._not_before = 0.0  # that was another one's wish
         self.flush()
 
     def status(self) -> LaneStatus:
@@ -198,11 +201,12 @@ class Lane:
     def _is_due(self) -> bool:
         totals = self._backlog.totals
         if not totals.backlog_events:
-            self._flushing = False
-            self._trouble = self._next_attempt_at = None  # of what is gone
+            self._trouble.forget()
+            self._next_attempt_at = None  # of what is gone
             self._attempt = 0
             return False
-        return self._flushing or self._is_full(totals) or self._until_due() <= 0
+        is_flushing = totals.accepted - totals.backlog_events < self._flush_upto
+        return is_flushing or self._is_full(totals) or self._until_due() <= 0
 
     def _until_due(self) -> float:
         since = self._backlog.oldest_waits_since()
@@ -219,7 +223,7 @@ class Lane:
     def _deliver(self, batch: Batch) -> "_Result":
         """Have the upstream decide on all of a batch, dividing it where need be."""
         if batch.events > 1 and batch.size > self._limit.of(batch.size):
-            return self._divide(batch, Verdict.TOO_BIG)
+            return self._divide(batch, Verdict.TOO_BIG, was_asked=False)
         sending = self.upstream.begin(batch)
         judgement = self._send(sending)
         if judgement.verdict is Verdict.DELIVERED:
@@ -229,17 +233,24 @@ class Lane:
         if judgement.verdict is Verdict.LATER:  # retry.max_attempts are used up
             sending.give_up(judgement)
             self._settle(sending, judgement)
-        elif batch.events > 1:
+        elif batch.events > 1 and not sending.is_decided:
             return self._divide(batch, judgement.verdict)
         return _Result(fat=judgement.verdict is Verdict.TOO_BIG)
 
-    def _divide(self, batch: Batch, verdict: Verdict) -> "_Result":
+    def _divide(
+        self, batch: Batch, verdict: Verdict, *, was_asked: bool = True
+    ) -> "_Result":
         """Deliver a batch by halves, since the upstream names no culprit.
 
         Order is kept: the first half is finished before the second is tried. If it was
         taken whole, what was refused is in the second: that is halved without asking,
         or an event in the worst place would cost more than 2 log2(n) requests. (What
         was too big may well fit by halves.)
+
+        Args:
+            batch: of several events.
+            verdict: why it is divided.
+            was_asked: the upstream has seen the batch; else it teaches nothing.
         """
         first, second = batch.halves()
         one = self._deliver(first)
@@ -249,8 +260,8 @@ class Lane:
             two = self._deliver(second)
         both = _Result(fat=one.fat or two.fat, largest=max(one.largest, two.largest))
         # A single event that is too big says nothing of how large a request may be.
-        learning = verdict is Verdict.TOO_BIG and both.largest and not both.fat
-        if learning and self._limit.refused(batch.size, both.largest):
+        fits = verdict is Verdict.TOO_BIG and both.largest and not both.fat
+        if was_asked and fits and self._limit.refused(batch.size, both.largest):
             log.info("limit_learnt project=%s max_bytes=%d", self.project, both.largest)
             self._backlog.learn(self._limit.learnt)
         return both
@@ -278,15 +289,20 @@ class Lane:
 
     def _attempted(self, sending: Sending) -> Judgement:
         self._next_attempt_at = None
-        self._backlog.freeze(sending.batch)
+        frozen = self._backlog.freeze(sending.batch)
+        began = self._clock.monotonic()
         answer = self.upstream.send(sending)
+        took = self._clock.monotonic() - began
+        self.attempts.note(answer, sending.batch, seconds=took)
         if not answer.reached:
-            self._backlog.thaw(sending.batch)
+            self._backlog.thaw(frozen)
         now = self._clock.wall()
         judgement = sending.judge(answer, now=now)
         if judgement.verdict is Verdict.DELIVERED:
             skew = skew_seconds(answer, now=now)
             self._skew = None if skew is None else (skew, Moment.now(self._clock))
+        if sending.took_some:  # an upstream that takes some does not refuse everything
+            return self._settle(sending, judgement)
         return self._settle(sending, judgement, most_in_a_row=MOST_IN_A_ROW)
 
     def _settle(
@@ -345,16 +361,8 @@ class Lane:
         self._not_before = now + judgement.not_before_seconds
         self._next_attempt_at = now + delay
         self._last_error = (judgement.reason, Moment.now(self._clock))
-        if self._trouble is None or self._trouble.verdict is not judgement.verdict:
-            held = judgement.verdict is Verdict.HELD
-            log.warning(
-                "lane_%s project=%s backlog=%d reason=%s",
-                "held" if held else "backing_off",
-                self.project,
-                self._backlog.totals.backlog_events,
-                judgement.reason,
-            )
-        self._trouble = judgement
+        backlog = self._backlog.totals.backlog_events
+        self._trouble.meet(judgement, backlog=backlog)
 
     def _decided(self, judgement: Judgement) -> None:
         now = Moment.now(self._clock)
@@ -362,20 +370,12 @@ class Lane:
             self._last_success = now
         else:
             self._last_error = (judgement.reason, now)
-        if self._trouble is not None:
-            log.info(
-                "lane_recovered project=%s after_attempts=%d",
-                self.project,
-                self._attempt,
-            )
-        self._trouble = None
+        self._trouble.end(after_attempts=self._attempt)
         self._attempt = 0
 
     def _state(self) -> str:
-        trouble = self._trouble
-        if trouble is not None:
-            return "held" if trouble.verdict is Verdict.HELD else "backing_off"
-        return "flowing" if self._backlog.totals.backlog_events else "idle"
+        waiting = "flowing" if self._backlog.totals.backlog_events else "idle"
+        return self._trouble.state or waiting
 
 
 class _Result(NamedTuple):

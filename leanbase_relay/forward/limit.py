@@ -8,7 +8,7 @@ last; if it is refused, the next trial comes twice as late.
 
 GROW_AFTER = 64
 """So many full requests are delivered before a larger one is tried."""
-MAX_GROW_AFTER = 1 << 16
+MAX_GROW_AFTER = 1 << 10
 
 
 class Limit:
@@ -39,7 +39,9 @@ class Limit:
             self._patience = GROW_AFTER
         elif proven:
             self.learnt = size
-        if size >= self._trial * 3 // 4:
+        # Whole events seldom fill a request: one that is just too large for what is
+        # left leaves up to half of it.
+        if 2 * size > self._trial:
             self._full += 1
         if self._full >= self._patience:
             self._full = 0

@@ -55,6 +55,14 @@ class Sending(Protocol):
     def batch(self) -> Batch:
         """What was given to be sent."""
 
+    @property
+    def is_decided(self) -> bool:
+        """Whether no event of it waits for the upstream any more."""
+
+    @property
+    def took_some(self) -> bool:
+        """Whether the last answer took an event, be it among refusals."""
+
     def request(self, *, key: str, now: float) -> Request:
         """The request of the next attempt, made at this wall-clock time."""
 
@@ -79,10 +87,19 @@ class BatchSending:
     def __init__(self, batch: Batch) -> None:
         self._batch = batch
         self._settled: Iterator[Settled] = iter(())
+        self._decided = self._took = False
 
     @property
     def batch(self) -> Batch:
         return self._batch
+
+    @property
+    def is_decided(self) -> bool:
+        return self._decided
+
+    @property
+    def took_some(self) -> bool:
+        return self._took
 
     def request(self, *, key: str, now: float) -> Request:
         # `sent_at` is the time of this very attempt. A stored one would make the
@@ -99,6 +116,7 @@ class BatchSending:
         judgement = judge(answer, now=now)
         if judgement.verdict is Verdict.DELIVERED:
             self._settled = iter((Settled(self._batch.end),))
+            self._decided = self._took = True
         elif judgement.is_refusal and self._batch.events == 1:
             self.give_up(judgement)
         return judgement
@@ -108,8 +126,10 @@ class BatchSending:
 
     def reopen(self) -> None:
         self._settled = iter(())
+        self._decided = False
 
     def give_up(self, judgement: Judgement) -> None:
+        self._decided = True
         self._settled = (
             Settled(single.end, single, judgement) for single in self._batch.singles()
         )

@@ -29,6 +29,7 @@ from leanbase_relay.forward.batch import Batch
 from leanbase_relay.forward.sending import BatchSending, Request, Sending
 from leanbase_relay.forward.v1 import V1Sending
 from leanbase_relay.forward.verdict import Answer, Silence
+from leanbase_relay.settings import MASK
 
 _PIECE_BYTES = 64 << 10
 
@@ -76,6 +77,17 @@ class Upstream:
         self._timeout_seconds = timeout_seconds
         self._line = _Line()
         self._session = self._opened(proxy, ca_file)
+        self.terms = (
+            self.url,
+            key,
+            protocol,
+            compression,
+            connect_timeout_seconds,
+            timeout_seconds,
+            proxy,
+            object() if ca_file else None,  # it may have other content by now
+        )
+        """Equal where both send the same requests to the same place."""
 
     def begin(self, batch: Batch) -> Sending:
         """A batch that is to be sent, by the protocol of this upstream."""
@@ -91,6 +103,16 @@ class Upstream:
             headers["Content-Encoding"] = "gzip"
             request = replace(request, body=deflate.gzip(request.body))
         request = replace(request, headers=headers)
+        # It, or something in between, may quote the key; an answer is logged and kept.
+        answer = self._guarded(request)
+        return replace(
+            answer,
+            body=answer.body.replace(self._key.reveal().encode(), MASK.encode()),
+            detail=answer.detail.replace(self._key.reveal(), MASK),
+        )
+
+    def _guarded(self, request: Request) -> Answer:
+        """Post, for as long as an attempt may take."""
         self._line.begin()
         guard = threading.Timer(self._timeout_seconds, self.abort)
         guard.daemon = True
@@ -131,7 +153,7 @@ class Upstream:
             return self._no_answer(error)
 
     def _no_answer(self, error: Exception) -> Answer:
-        if self._line.cut or isinstance(error, requests.exceptions.Timeout):
+        if self._line.cut or _is_about_time(error):
             return self._timed_out()
         silence = Silence.UNREACHABLE
         if _is_about_certificates(error):
@@ -282,6 +304,16 @@ def _first_bytes(response: requests.Response, most: int) -> bytes:
     return bytes(body[:most])
 
 
+def _is_about_time(error: Exception) -> bool:
+    """A write that is not taken in time is a ConnectionError to requests.
+
+    One that the kernel gave up (ETIMEDOUT) has an errno; the time was not ours.
+    """
+    inner = _innermost(error)
+    ours = isinstance(inner, TimeoutError) and inner.errno is None
+    return ours or isinstance(error, requests.exceptions.Timeout)
+
+
 def _is_about_certificates(error: Exception) -> bool:
     """A handshake that breaks off mends itself; a certificate refused does not.
 
@@ -300,10 +332,15 @@ def _shut(handle: socket.socket) -> None:
 
 def _shortly(error: BaseException) -> str:
     """The innermost reason, in its own words, without the objects around it."""
-    while (inner := _cause(error)) is not None:
-        error = inner
+    error = _innermost(error)
     text = getattr(error, "strerror", None) or str(error) or type(error).__name__
     return str(text)[:200]
+
+
+def _innermost(error: BaseException) -> BaseException:
+    while (inner := _cause(error)) is not None:
+        error = inner
+    return error
 
 
 def _cause(error: BaseException) -> BaseException | None:

@@ -20,6 +20,7 @@ from leanbase_relay.forward.sending import (
     rfc_3339,
 )
 from leanbase_relay.forward.verdict import Answer, Judgement, Verdict, judge
+from leanbase_relay.splice import members_of, object_of
 from leanbase_relay.store.chunk import join, split
 
 PATH = "/i/v1/analytics/events"
@@ -46,8 +47,6 @@ _NEEDLES = (
     *(f'"{name}"'.encode() for name in (*_PERSON, *_PLACES, *_OPTIONS, *_OUTSIDE)),
     rb"\u00",
 )
-
-_members = msgspec.json.Decoder(dict[str, Raw]).decode
 
 
 class _Named(Struct, gc=False):
@@ -94,10 +93,19 @@ class V1Sending:
         self._open = list(range(len(self._events)))
         self._refused: dict[int, Judgement] = {}
         self._given = 0
+        self._took = False
 
     @property
     def batch(self) -> Batch:
         return self._batch
+
+    @property
+    def is_decided(self) -> bool:
+        return not self._open
+
+    @property
+    def took_some(self) -> bool:
+        return self._took
 
     def request(self, *, key: str, now: float) -> Request:
         self._attempts += 1
@@ -118,6 +126,7 @@ class V1Sending:
 
     def judge(self, answer: Answer, *, now: float) -> Judgement:
         judgement = judge(answer, now=now)
+        self._took = False
         if judgement.verdict is Verdict.DELIVERED:
             return self._judge_results(answer, judgement)
         if answer.status in (404, 405):
@@ -174,6 +183,8 @@ class V1Sending:
                 again.append(number)
             elif result.result == "drop":
                 self._refused[number] = _dropped(answer, result)
+            else:
+                self._took = True
         self._open = again
         if not again:
             return judgement
@@ -196,9 +207,9 @@ def _is_moved(event: bytes) -> bool:
 
 
 def _as_v1(event: bytes) -> bytes:
-    members = {name: bytes(value) for name, value in _members(event).items()}
+    members = members_of(event)
     given = members.get("properties", b"{}")
-    properties = {name: bytes(value) for name, value in _members(given).items()}
+    properties = members_of(given)
     beside = {name: members.pop(name) for name in _OUTSIDE if name in members}
     person = {
         name: _merged(properties.get(name, b"{}"), value)
@@ -216,12 +227,12 @@ def _as_v1(event: bytes) -> bytes:
         if _is_fit(name, properties)
     }
     if options:
-        copied["options"] = _object(options)
+        copied["options"] = object_of(options)
     if person:
-        members["properties"] = _object(properties | person)
+        members["properties"] = object_of(properties | person)
     elif not copied and not beside:
         return event
-    return _object(members | copied)
+    return object_of(members | copied)
 
 
 def _is_fit(name: str, properties: Mapping[str, bytes]) -> bool:
@@ -233,15 +244,7 @@ def _is_fit(name: str, properties: Mapping[str, bytes]) -> bool:
 def _merged(under: bytes, over: bytes) -> bytes:
     if under[:1] != b"{":
         return over
-    return _object(
-        {name: bytes(value) for name, value in _members(under).items()}
-        | {name: bytes(value) for name, value in _members(over).items()}
-    )
-
-
-def _object(members: Mapping[str, bytes]) -> bytes:
-    texts = [b"%b:%b" % (msgspec.json.encode(name), members[name]) for name in members]
-    return b"{%b}" % b",".join(texts)
+    return object_of(members_of(under) | members_of(over))
 
 
 def _names_of(event_bytes: bytes) -> list[str]:

@@ -6,7 +6,7 @@ import struct
 from typing import NamedTuple
 
 from leanbase_relay.clock import Clock
-from leanbase_relay.logs import Seldom
+from leanbase_relay.seldom import Seldom
 
 log = logging.getLogger(__name__)
 

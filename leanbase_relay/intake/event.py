@@ -29,9 +29,11 @@ from leanbase_relay.intake.line import (
     Rules,
     extended,
     judge_line,
-    mint_uuid,
 )
 from leanbase_relay.intake.profiles import Profiles
+from leanbase_relay.intake.uuids import are_uuids, mint_uuid
+from leanbase_relay.keys import KeyRing
+from leanbase_relay.splice import members_of
 from leanbase_relay.store.chunk import MAX_CHUNK_BYTES, Chunk, runs_of
 from leanbase_relay.store.deposit import DeadLetter
 from leanbase_relay.store.row import merged
@@ -43,7 +45,6 @@ line alone costs about ten times a line in a run."""
 _TOO_DEEP = b"{" * (MAX_NESTING + 1)
 _OPENING = bytes.maketrans(b"[", b"{")
 _NOT_OPENING = bytes(byte for byte in range(256) if byte not in b"{[\n")
-_HEX_AND_HYPHEN = b"0123456789abcdefABCDEF-"
 
 _HEAD = re.compile(
     rb'\{(?P<historical>"historical_migration":true,)?'
@@ -64,6 +65,7 @@ class _Properties(Struct, gc=False):
 
     cookieless: bool | UnsetType | None = field(default=UNSET, name="$cookieless_mode")
     profile: bool | UnsetType = field(default=UNSET, name="$process_person_profile")
+    token: UnsetType = UNSET  # where browser SDKs have the key
 
 
 class _Located(_Properties, gc=False):
@@ -171,6 +173,8 @@ class Judge:
         disable_geoip: `events.disable_geoip`.
         max_events: of one chunk, so that batches are made of whole chunks.
         profiles: which events make person profiles.
+        keys: what never reaches the store, be it in a dead letter.
+        from_sdk: see `Rules`.
     """
 
     def __init__(
@@ -181,10 +185,18 @@ class Judge:
         disable_geoip: bool = False,
         max_events: int = 5000,
         profiles: Profiles | None = None,
+        keys: KeyRing | None = None,
+        from_sdk: bool = False,
     ) -> None:
         self._profiles = profiles or Profiles("as_sent")
-        refused = self._profiles.refused
-        self._rules = Rules(max_bytes, projects, disable_geoip, refused)
+        self._rules = Rules(
+            max_bytes,
+            projects,
+            disable_geoip,
+            self._profiles.refused,
+            keys or KeyRing(),
+            from_sdk,
+        )
         self._max_events = max_events
         seen: type[_Seen] = _SeenLocated if disable_geoip else _Seen
         self._look: msgspec.json.Decoder[_Seen] = msgspec.json.Decoder(seen)
@@ -212,6 +224,11 @@ class Judge:
         judged = replace(judged, chunks=chunks)
         return judged.as_import() if historical else judged
 
+    def refusal(self, line: int, reason: str, text: bytes, *, project: str) -> Refusal:
+        """What is kept of a line that is turned down."""
+        kept = self._rules.keys.masked(text)[: self._rules.max_bytes]
+        return Refusal(line, reason, kept, project)
+
     def _without_head(
         self, run: bytes, lines: int, project: str
     ) -> tuple[bytes, str, bool]:
@@ -219,7 +236,7 @@ class Judge:
 
         So a run for a project, or of an import, goes the fast way like any other.
         """
-        found = _HEAD.match(run)
+        found = None if self._rules.from_sdk else _HEAD.match(run)
         if found is None or not found[0][1:]:
             return run, project, False
         name = found["project"].decode() if found["project"] else project
@@ -244,7 +261,7 @@ class Judge:
         in_order = (
             len(seen) == lines
             and timestamp.are_in_order(stamps)
-            and _are_uuids("".join(uuids), len(uuids))
+            and are_uuids("".join(uuids), len(uuids))
             and not any(event.distinct_id.isspace() for event in seen)
             and (not self._rules.disable_geoip or _all_located(seen))
             and not self._is_any_refused(seen)
@@ -289,8 +306,9 @@ class Judge:
                 try:
                     accepted.append(self._alone(line, project, now_ms))
                 except Refused as no:
-                    text = line[: self._rules.max_bytes]
-                    refusals.append(Refusal(line_number, str(no), text, project))
+                    refusals.append(
+                        self.refusal(line_number, str(no), line, project=project)
+                    )
         # The sort is stable: it keeps the order of each project's lines.
         chunks = merged(
             sorted(accepted, key=attrgetter("project")),
@@ -339,18 +357,6 @@ def _completed(project: str, run: bytes, seen: list[_Seen], now_ms: int) -> Chun
     return Chunk(project, len(events), b",".join(events), runs_of(stamped))
 
 
-def _are_uuids(joined: str, count: int) -> bool:
-    """Whether texts of 36 characters each are hyphenated UUIDs, all of them."""
-    if len(joined) != 36 * count or not joined.isascii():
-        return False
-    hyphens = "-" * count
-    return (
-        joined.count("-") == 4 * count
-        and all(joined[place::36] == hyphens for place in (8, 13, 18, 23))
-        and not joined.encode().translate(None, _HEX_AND_HYPHEN)
-    )
-
-
 def _all_located(seen: list[_Seen]) -> bool:
     return all(
         isinstance(event.properties, _Located)
@@ -365,11 +371,11 @@ def _all_located(seen: list[_Seen]) -> bool:
 def _names(line: bytes) -> dict[str, str | None]:
     """What can be read of a refused line, to find it again."""
     try:
-        members = msgspec.json.decode(line, type=dict[str, msgspec.Raw])
+        members = members_of(line)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
         return {}
     return {
-        name: _readable(bytes(members[name]))
+        name: _readable(members[name])
         for name in ("event", "distinct_id", "uuid")
         if name in members
     }

@@ -8,7 +8,6 @@ done by splicing: members that need nothing keep the bytes that the app wrote.
 
 import json
 import math
-import os
 import re
 import uuid
 from collections.abc import Mapping
@@ -21,13 +20,16 @@ import simdjson
 from msgspec import Raw, Struct, field
 
 from leanbase_relay.intake import timestamp
-
-TOO_LONG = "line is longer than events.max_bytes"
-"""So begins the reason of a dead letter whose line was cut: its end was not kept."""
+from leanbase_relay.intake.uuids import mint_uuid
+from leanbase_relay.keys import KeyRing
+from leanbase_relay.splice import inside, members_of, object_of
 
 MAX_NESTING = 125
 """Levels of an event of its own: the upstream's parser stops at 128, counted from
 the request's envelope, which adds an object and an array."""
+
+TOO_LONG = "longer than events.max_bytes"
+"""In the reason of a dead letter whose line was cut: its end was not kept."""
 
 _KEYS = ("api_key", "token", "$token")  # one field in three spellings
 _KNOWN = {
@@ -35,8 +37,8 @@ _KNOWN = {
     *("distinct_id", "$distinct_id", *_KEYS),
 }
 # Protocol v1's members beside the properties, and the properties they stand for.
-_TEXT_PLACES = {"session_id": "$session_id", "window_id": "$window_id"}
-_OPTION_PLACES = {  # with the first characters of values of the right type
+TEXT_PLACES = {"session_id": "$session_id", "window_id": "$window_id"}
+OPTION_PLACES = {  # with the first characters of values of the right type
     "cookieless_mode": ("$cookieless_mode", "tf"),
     "disable_skew_correction": ("$ignore_sent_at", "tf"),
     "process_person_profile": ("$process_person_profile", "tf"),
@@ -59,7 +61,6 @@ _KINDS = {
     ord("n"): "null",
 }
 
-_raw_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _pairs = json.JSONDecoder(object_pairs_hook=list).decode
 _text = msgspec.json.Decoder(str).decode
 _ABSENT = Raw()
@@ -73,9 +74,12 @@ class _Properties(Struct, gc=False):
     address: Raw = field(default=_ABSENT, name="$ip")
     geoip_disable: Raw = field(default=_ABSENT, name="$geoip_disable")
     distinct_id: Raw = _ABSENT
+    token: Raw = _ABSENT
 
 
 _look = msgspec.json.Decoder(_Properties).decode
+_GONE = b""  # the value of a property that is to go
+_NO_KEYS = KeyRing()
 
 
 class Refused(Exception):
@@ -91,12 +95,17 @@ class Rules:
         projects: the configured names.
         disable_geoip: add `$geoip_disable` where an event says nothing of its place.
         no_person_events: the names of events that `person_profiles: never` turns down.
+        keys: what never reaches the store.
+        from_sdk: the event came as protocol v0 has it. What that does not know passes
+            through: members that speak to the relay, and those of protocol v1.
     """
 
     max_bytes: int
     projects: frozenset[str]
     disable_geoip: bool = False
     no_person_events: frozenset[str] = frozenset()
+    keys: KeyRing = _NO_KEYS
+    from_sdk: bool = False
 
 
 class Line(NamedTuple):
@@ -122,7 +131,8 @@ def judge_line(line: bytes, rules: Rules, *, project: str, now_ms: int) -> Line:
         Refused: the line is not an event.
     """
     if len(line) > rules.max_bytes:
-        raise Refused(too_long(rules.max_bytes))
+        what = "event" if rules.from_sdk else "line"
+        raise Refused(too_long(rules.max_bytes, what))
     members = parse(line)
     event = _Event(members, rules, now_ms)
     event.check_key()
@@ -137,9 +147,9 @@ def judge_line(line: bytes, rules: Rules, *, project: str, now_ms: int) -> Line:
     return Line(project, event.written(line), stamped, historical)
 
 
-def too_long(max_bytes: int) -> str:
-    """The reason why a line of more bytes is refused."""
-    return f"{TOO_LONG} ({max_bytes} bytes)"
+def too_long(max_bytes: int, what: str = "line") -> str:
+    """The reason why a line of more bytes, or what came as one, is refused."""
+    return f"{what} is {TOO_LONG} ({max_bytes} bytes)"
 
 
 def parse(line: bytes) -> dict[str, bytes]:
@@ -163,7 +173,7 @@ def parse(line: bytes) -> dict[str, bytes]:
     if depth(line) > MAX_NESTING:
         raise Refused(f"nested deeper than {MAX_NESTING} levels")
     try:
-        members = _members(line)
+        members = members_of(line)
     except msgspec.DecodeError as bad:
         raise Refused(f"not JSON: {bad}") from None
     if len(members) != size:
@@ -181,17 +191,7 @@ def depth(line: bytes) -> int:
 
 def extended(line: bytes, members: Mapping[str, bytes]) -> bytes:
     """An object's text with further members at its end; it must have some already."""
-    return b"%b,%b}" % (line.strip()[:-1], _inside(members))
-
-
-def mint_uuid(now_ms: int) -> str:
-    """A new UUIDv7 (RFC 9562): the time in front, so that ids sort by it."""
-    random = int.from_bytes(os.urandom(10))
-    value = (now_ms & (1 << 48) - 1) << 80 | random
-    value = value & ~(0xF << 76) | 7 << 76
-    value = value & ~(0x3 << 62) | 2 << 62
-    text = f"{value:032x}"
-    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+    return b"%b,%b}" % (line.strip()[:-1], inside(members))
 
 
 class _Event:
@@ -208,7 +208,7 @@ class _Event:
     def written(self, line: bytes) -> bytes:
         """The event bytes: the line as it came, as far as nothing was to be mended."""
         if self._rewritten:
-            return _object(self._members | self._added)
+            return object_of(self._members | self._added)
         return extended(line, self._added) if self._added else line.strip()
 
     def check_key(self) -> None:
@@ -221,7 +221,7 @@ class _Event:
             self._remove(name)
 
     def take_project(self, project: str) -> str:
-        if "project" not in self._members:
+        if self._rules.from_sdk or "project" not in self._members:
             return project
         name = _value(self._members["project"].decode())
         if not isinstance(name, str):
@@ -233,6 +233,8 @@ class _Event:
 
     def take_historical(self) -> bool:
         """An import says so on its lines; upstream it is said of a whole request."""
+        if self._rules.from_sdk:
+            return False
         value = self._members.get("historical_migration", b"null")
         if value not in (b"true", b"false", b"null"):
             raise Refused(
@@ -254,7 +256,8 @@ class _Event:
 
     def mend_properties(self) -> None:
         self._mend_php_map("properties")
-        self._bring_members_home()
+        if not self._rules.from_sdk:
+            self._bring_members_home()
         if "properties" not in self._members:
             if self._rules.disable_geoip:
                 self._put("properties", b'{"$geoip_disable":true}')
@@ -263,8 +266,9 @@ class _Event:
         self._properties = _look(self._members["properties"])
         changes = _changed_properties(self._properties, self._rules)
         if changes:
-            properties = _members(self._members["properties"])
-            self._put("properties", _object(properties | changes))
+            properties = members_of(self._members["properties"]) | changes
+            kept = {name: value for name, value in properties.items() if value}
+            self._put("properties", object_of(kept))
 
     def _bring_members_home(self) -> None:
         """Put what protocol v1 has beside the properties where `batch` has it: in them.
@@ -275,18 +279,18 @@ class _Event:
         """
         given = {
             place: value
-            for name, place in _TEXT_PLACES.items()
+            for name, place in TEXT_PLACES.items()
             if (value := self._members.get(name, b""))[:1] == b'"'
         }
         options = self._members.get("options", b"")
         if options[:1] == b"{":
-            given |= _option_properties(_members(options))
+            given |= _option_properties(members_of(options))
         if not given:
             return
         properties = self._members.get("properties", b"{}")
         if properties[:1] == b"{":
-            self._put("properties", _object(_members(properties) | given))
-            for name in ("options", *_TEXT_PLACES):
+            self._put("properties", object_of(members_of(properties) | given))
+            for name in ("options", *TEXT_PLACES):
                 self._remove(name)
 
     def mend_person_members(self) -> None:
@@ -387,7 +391,7 @@ class _Event:
 
 
 def _changed_properties(properties: _Properties, rules: Rules) -> dict[str, bytes]:
-    """The members of `properties` that need another value, or are to be added."""
+    """The members of `properties` that need another value, or are to come or to go."""
     changes = {}
     if bytes(properties.cookieless) not in (b"", b"true", b"false", b"null"):
         raise Refused("properties.$cookieless_mode: must be a boolean")
@@ -397,6 +401,9 @@ def _changed_properties(properties: _Properties, rules: Rules) -> dict[str, byte
         changes["$process_person_profile"] = wish.strip(b'"')
     if rules.disable_geoip and not properties.address and not properties.geoip_disable:
         changes["$geoip_disable"] = b"true"
+    token = bytes(properties.token)
+    if token[:1] == b'"' and rules.keys.project_of(_text(token).strip()):
+        changes["token"] = _GONE  # where browser SDKs have the key
     return changes
 
 
@@ -404,7 +411,7 @@ def _option_properties(options: Mapping[str, bytes]) -> dict[str, bytes]:
     """The properties that v1 makes of well-typed `options`."""
     return {
         place: value
-        for name, (place, first) in _OPTION_PLACES.items()
+        for name, (place, first) in OPTION_PLACES.items()
         if chr((value := options.get(name, b"n"))[0]) in first
     }
 
@@ -457,24 +464,12 @@ def _stamp_or_now(moment_ms: int, now_ms: int) -> str:
         return timestamp.stamp(now_ms)
 
 
-def _members(text: bytes) -> dict[str, bytes]:
-    return {name: bytes(value) for name, value in _raw_members(text).items()}
-
-
 def _json(text: str) -> bytes:
     return msgspec.json.encode(text)
 
 
 def _quoted(text: str) -> str:
     return _json(text).decode()
-
-
-def _object(members: Mapping[str, bytes]) -> bytes:
-    return b"{%b}" % _inside(members)
-
-
-def _inside(members: Mapping[str, bytes]) -> bytes:
-    return b",".join([b"%b:%b" % (_json(name), members[name]) for name in members])
 
 
 def _kind(value: bytes) -> str:

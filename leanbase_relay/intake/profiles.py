@@ -20,6 +20,7 @@ from typing import Protocol
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType, field
 
+from leanbase_relay.splice import members_of, object_of
 from leanbase_relay.store.chunk import Chunk, join, split
 
 PERSON_EVENTS = frozenset(
@@ -57,7 +58,6 @@ class _Event(Struct, gc=False):
 
 
 _events = msgspec.json.Decoder(list[_Event]).decode
-_members = msgspec.json.Decoder(dict[str, Raw]).decode
 _text = msgspec.json.Decoder(str).decode
 
 
@@ -165,9 +165,8 @@ def _marked(event_bytes: bytes, numbers: Sequence[int]) -> bytes:
 
 
 def _marked_one(event: bytes) -> bytes:
-    members = {name: bytes(value) for name, value in _members(event).items()}
+    members = members_of(event)
     inside = members.get("properties", b"{}")[1:-1]
     # Of a name given twice the upstream takes the last: here it is this one.
     members["properties"] = b"{%b%b%b}" % (inside, b"," * bool(inside.strip()), _MARK)
-    texts = (b"%b:%b" % (msgspec.json.encode(n), v) for n, v in members.items())
-    return b"{%b}" % b",".join(texts)
+    return object_of(members)

@@ -27,7 +27,6 @@ from leanbase_relay.intake.event import Judge, Judged, Refusal
 from leanbase_relay.intake.line import too_long
 from leanbase_relay.intake.unfinished import Unfinished
 from leanbase_relay.listener import BACKLOG
-from leanbase_relay.logs import Seldom
 from leanbase_relay.store.deposit import DeadLetter, Deposit
 from leanbase_relay.store.writer import Receipt, Writer
 
@@ -38,8 +37,6 @@ MAX_READ_BYTES = 1 << 20
 MAX_WAITING_BYTES = 4 << 20
 """Of one connection, given to the writer and not yet settled."""
 MAX_WAITING_BYTES_TOGETHER = 12 << 20
-MAX_UNFINISHED_BYTES_TOGETHER = 8 << 20
-"""Of lines whose end has not come; but at least two of the longest."""
 MAX_UNSENT_BYTES = 64 << 10
 """Of `error` replies that a client does not read; beyond it they are left out. The
 counts are always right, and the dead letters keep every refused line."""
@@ -81,13 +78,9 @@ class SocketIntake:
         # the loop turns to the next.
         self.buffer = memoryview(bytearray(MAX_READ_BYTES))
         self.waiting_bytes = 0
-        self.unfinished: Unfinished[_Connection] = Unfinished(
-            max(MAX_UNFINISHED_BYTES_TOGETHER, 2 * max_event_bytes),
-            give_up=_Connection.give_up_line,
-        )
+        self.unfinished = Unfinished(clock, max_line_bytes=max_event_bytes)
         self._connections: set[_Connection] = set()
         self._paused: set[_Connection] = set()
-        self.seldom_given_up = Seldom(clock)
         self._settled: deque[tuple[_Pending, StoreError | Stopping | None]] = deque()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._server: asyncio.Server | None = None
@@ -96,7 +89,7 @@ class SocketIntake:
         """Serve a listening socket."""
         self._loop = asyncio.get_running_loop()
         self.writer.after_group(self._wake)
-        self._server = await self._loop.create_unix_server(
+        self._server = await self._loop.create_server(
             lambda: _Connection(self), sock=sock
         )
         # asyncio listens anew, with a queue as short as what it accepts at once.
@@ -248,6 +241,14 @@ class _Connection(asyncio.BufferedProtocol):
                 self._receive(data)
         self._end_of_lines()
 
+    def _receive_last(self) -> None:
+        """What the kernel has by now: a producer that waits for its answer gets it."""
+        if self._transport is None or not self._reading or self._ended:
+            return
+        fileno = self._transport.get_extra_info("socket").fileno()
+        with contextlib.suppress(OSError):
+            self._receive(os.read(fileno, MAX_READ_BYTES))
+
     def _take(self, run: bytes) -> None:
         intake = self._intake
         judged = intake.judge.judge(
@@ -258,11 +259,12 @@ class _Connection(asyncio.BufferedProtocol):
     def _refuse_tail(self) -> None:
         """A line without an end is refused as soon as it is too long."""
         limit = self._intake.max_event_bytes
-        reason = too_long(limit)
-        text = bytes(self._tail[:limit])
+        refusal = self._intake.judge.refusal(
+            1, too_long(limit), bytes(self._tail), project=DEFAULT_PROJECT
+        )
         self._tail = bytearray()
         self._skipping = True
-        self._submit(Judged((), (Refusal(1, reason, text, DEFAULT_PROJECT),), 1))
+        self._submit(Judged((), (refusal,), 1))
 
     def give_up_line(self) -> None:
         """Let go of a line that has stood still, and skip what may come of it."""
@@ -271,8 +273,6 @@ class _Connection(asyncio.BufferedProtocol):
         refusal = Refusal(1, _GIVEN_UP, b"", DEFAULT_PROJECT)
         self._give(self._lines, Judged((), (refusal,), 1), Deposit())
         self._lines += 1
-        if times := self._intake.seldom_given_up.times():
-            log.warning("lines_given_up times=%d peer=%s", times, self.peer)
 
     def _let_go_of_tail(self) -> None:
         self._tail = bytearray()
@@ -373,6 +373,7 @@ class _Connection(asyncio.BufferedProtocol):
 
     def finish(self) -> None:
         """The relay stops: settle what was received, then close."""
+        self._receive_last()
         self._let_go_of_tail()  # a line half received was promised nothing
         self._ended = True
         if self._transport is not None and self._reading:

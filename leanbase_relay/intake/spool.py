@@ -41,10 +41,10 @@ from leanbase_relay.intake.spool_directory import (
     open_file,
 )
 from leanbase_relay.intake.spool_file import SpoolFile
+from leanbase_relay.intake.spool_log import TakenFiles
 from leanbase_relay.intake.spool_problems import Problem, Problems, cause, of_opening
 from leanbase_relay.intake.spool_progress import ProgressBook
 from leanbase_relay.intake.spool_removal import MAX_REMOVED, Removal
-from leanbase_relay.intake.spool_taken import Taken
 from leanbase_relay.intake.spool_taking import Taker
 from leanbase_relay.store.deposit import FileId, FileProgress
 from leanbase_relay.store.writer import Writer
@@ -124,8 +124,8 @@ class Spool:
         )
         self._max_removed = max_removed
         self._book = ProgressBook(writer, progress)
-        self._problems = Problems()
-        self._taken = Taken()
+        self._problems = Problems(clock)
+        self._taken = TakenFiles(clock)
         self._waiting = 0
         self._ignored = 0
         self._news = clock.poke()
@@ -157,8 +157,6 @@ class Spool:
         except StoreError as no:
             self._store_refused = True
             self._problems.add(Problem.STORE, "store", str(no))
-        finally:
-            self._taken.end_scan()
         self._problems.end_scan()
 
     def close(self) -> None:

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+from leanbase_relay import lasting
 from leanbase_relay.intake.spool_file import SpoolFile, file_id
 from leanbase_relay.intake.spool_problems import Problem, Problems, cause, shown
 from leanbase_relay.store.deposit import FileId
@@ -212,6 +213,6 @@ def _open_or_make(path: Path) -> int:
     try:
         return os.open(path, _DIRECTORY)
     except FileNotFoundError:
-        path.mkdir(parents=True, exist_ok=True)
+        lasting.make_directory(path)  # or files that apps rename into it go with it
         path.chmod(_MODE)  # not by mkdir, which asks the umask
         return os.open(path, _DIRECTORY)

@@ -10,6 +10,8 @@ from collections import Counter
 from enum import Enum
 
 from leanbase_relay import descriptors
+from leanbase_relay.clock import Clock
+from leanbase_relay.seldom import Seldom
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +54,9 @@ class Problem(Enum):
 class Problems:
     """Those of the present scan, and which of them the log knows."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock) -> None:
+        self._seldom = {problem: Seldom(clock) for problem in Problem}
+        self._said: set[Problem] = set()
         self._found: dict[Problem, dict[str, str]] = {}
         self._count: Counter[Problem] = Counter()
         self._logged: dict[Problem, dict[str, str]] = {}
@@ -75,18 +79,25 @@ class Problems:
         for problem, names in self._found.items():
             for name, detail in names.items():
                 if name not in self._logged.get(problem, {}):
-                    log.warning(
-                        "spool_problem kind=%s name=%s detail=%s",
-                        problem.name.lower(),
-                        name,
-                        detail,
-                    )
-        for problem in self._logged.keys() - self._found.keys():
+                    self._say(problem, name, detail)
+        for problem in self._said - self._found.keys():
+            self._said.remove(problem)
             log.info("spool_problem_ended kind=%s", problem.name.lower())
         self.sentences = tuple(self._sentence(problem) for problem in self._found)
         self._logged = self._found
         self._found = {}
         self._count = Counter()
+
+    def _say(self, problem: Problem, name: str, detail: str) -> None:
+        if times := self._seldom[problem].times():
+            self._said.add(problem)
+            log.warning(
+                "spool_problem kind=%s name=%s times=%d detail=%s",
+                problem.name.lower(),
+                name,
+                times,
+                detail,
+            )
 
     def _sentence(self, problem: Problem) -> str:
         names = list(self._found[problem].items())

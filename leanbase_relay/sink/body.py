@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from typing import Literal
 from urllib.parse import parse_qsl
 
+from leanbase_relay.lz64 import Broken, TooLong, decompress
 from leanbase_relay.sink.inflate import Damaged, TooMuch, inflate
 from leanbase_relay.sink.limits import Limits, Refusal
-from leanbase_relay.sink.lz64 import Broken, TooLong, decompress
 
 Compression = Literal["gzip", "lz64", "base64"]
 

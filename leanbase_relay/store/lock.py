@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from leanbase_relay.errors import StoreHeld, StoreUnavailable
+from leanbase_relay.errors import StoreHeld
+from leanbase_relay.store import place
 
 
 @contextmanager
@@ -16,13 +17,13 @@ def held(store: Path) -> Iterator[None]:
 
     Raises:
         StoreHeld: another daemon has it.
-        StoreUnavailable: the lock file cannot be made.
+        StoreUnusable, StoreUnavailable: the lock file cannot be made.
     """
     path = _path(store)
     try:
         file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
     except OSError as error:
-        raise StoreUnavailable(f"{path}: {error.strerror}") from error
+        raise place.refusal(path, error) from error
     try:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -31,12 +32,18 @@ def held(store: Path) -> Iterator[None]:
                 f"another leanbase-relay (pid {_pid(path)}) holds the store {store}; "
                 "stop it, or give this one a store.path of its own"
             ) from None
-        os.truncate(file, 0)
-        os.pwrite(file, f"{os.getpid()}\n".encode(), 0)
+        _note(file, f"{os.getpid()}\n")
         yield
-        os.truncate(file, 0)
+        _note(file, "")
     finally:
         os.close(file)
+
+
+def _note(file: int, text: str) -> None:
+    """Say who holds the lock; a disk that takes no more does not undo it."""
+    with contextlib.suppress(OSError):
+        os.truncate(file, 0)
+        os.pwrite(file, text.encode(), 0)
 
 
 def holder(store: Path) -> int | None:

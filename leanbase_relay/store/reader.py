@@ -4,11 +4,13 @@ Each thread that looks has its own connection, and each look is short: while a r
 transaction is open, the write-ahead log cannot be folded in and grows.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from leanbase_relay.clock import UNSET_BEFORE
+from leanbase_relay.errors import StoreDamaged
 from leanbase_relay.store import letters, schema
 from leanbase_relay.store.chunk import Packed
 from leanbase_relay.store.deposit import FileId, FileProgress
@@ -28,6 +30,18 @@ _PEEK = """
 """
 
 
+class Life(NamedTuple):
+    """A run of the daemon.
+
+    Attributes:
+        last_before: the newest chunk that it found.
+        begun_at: when it began, by the wall clock as it stands.
+    """
+
+    last_before: int
+    begun_at: float
+
+
 class Oldest(NamedTuple):
     """Which chunk has the event that waits for longest, and since when.
 
@@ -36,6 +50,20 @@ class Oldest(NamedTuple):
 
     chunk: int
     accepted_at_ms: int
+
+    def since(self, life: Life | None) -> float | None:
+        """Since when it waits, by the wall clock as it stands; None if nobody knows.
+
+        Whatever the clock said, an event that came in this life has not waited for
+        longer; and one that was stamped before the clock was set waits for nobody
+        knows how long, but at least since this life began.
+        """
+        stamp = self.accepted_at_ms / 1000
+        if life is not None and self.chunk > life.last_before:
+            return max(stamp, life.begun_at)
+        if stamp >= UNSET_BEFORE:
+            return stamp
+        return life.begun_at if life else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +102,22 @@ def stored_chunk(row: tuple[Any, ...]) -> StoredChunk:
     )
 
 
+def in_order(rows: Iterable[tuple[Any, ...]], lowest: int) -> Iterator[StoredChunk]:
+    """Chunks as they were asked for: from an id on, each behind the one before it.
+
+    A damaged index may give the same ones for ever, and they would go out as often.
+
+    Raises:
+        StoreDamaged: it did.
+    """
+    for row in rows:
+        chunk = stored_chunk(row)
+        if chunk.id < lowest:
+            raise StoreDamaged("the index of its chunks is out of order")
+        lowest = chunk.id + 1
+        yield chunk
+
+
 class Reader:
     """The reading side of a store."""
 
@@ -94,13 +138,15 @@ class Reader:
         """The oldest chunks from a position on.
 
         As many as stay within the limits, and at least one if there is any.
+
+        Raises:
+            StoreDamaged: SQLite gives chunks that were not asked for.
         """
         chunks: list[StoredChunk] = []
         events = size = 0
         rows = self._conn.execute(_PEEK, (project, start.chunk))
         try:
-            for row in rows:
-                chunk = stored_chunk(row)
+            for chunk in in_order(rows, start.chunk):
                 events += chunk.events
                 size += chunk.bytes + 1
                 if chunks and (events > max_events or size > max_bytes):

@@ -5,19 +5,20 @@ sqlite-utils applies the migrations, each in one transaction with the record of 
 starts without importing it.
 """
 
+import os
 import sqlite3
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 from msgspec import Meta
 
+from leanbase_relay import lasting
 from leanbase_relay.errors import StoreError, StoreUnavailable
+from leanbase_relay.store.size import log_path
 
 if TYPE_CHECKING:
     from sqlite_utils.db import Database
-
-VERSION = 3
-"""What `user_version` is after the last migration."""
 
 PAGE_BYTES = 4096
 CHECKPOINT_PAGES = 2048
@@ -112,6 +113,17 @@ _THIRD = (
     "create table known_id (digest integer primary key) strict",
 )
 
+# A migration adds tables, or columns behind the others: so a row that is taken from a
+# damaged file, of whichever version, fits into today's table (`store.salvage`).
+_MIGRATIONS = (
+    ("first_tables", _FIRST),
+    ("what_the_upstream_answers", _SECOND),
+    ("persons", _THIRD),
+)
+
+VERSION = len(_MIGRATIONS)
+"""What `user_version` is after the last migration."""
+
 
 def connect(path: Path) -> sqlite3.Connection:
     """Open the one connection that writes, creating or migrating the file.
@@ -121,20 +133,47 @@ def connect(path: Path) -> sqlite3.Connection:
         StoreError: the file was made by a newer version.
     """
     try:
+        doubt_cache(path)
         conn = sqlite3.connect(
             path, isolation_level=None, check_same_thread=False, cached_statements=64
         )
-    except sqlite3.Error as error:
-        raise StoreUnavailable(f"{path}: {error}") from error
+    except (sqlite3.Error, OSError) as error:
+        raise _unavailable(path, error) from error
     try:
         _prepare(conn, path)
-    except sqlite3.Error as error:
+        # SQLite does so too when it first syncs a new log, but forgives a failure: then
+        # the log, and all that is said to be stored in it, may have no name tomorrow.
+        lasting.sync_directory(path.parent)
+    except (sqlite3.Error, OSError) as error:
         conn.close()
-        raise StoreUnavailable(f"{path}: {error}") from error
+        raise _unavailable(path, error) from error
     except BaseException:
         conn.close()
         raise
     return conn
+
+
+def _unavailable(path: Path, error: Exception) -> StoreUnavailable:
+    return StoreUnavailable(f"{path}: {getattr(error, 'strerror', None) or error}")
+
+
+def doubt_cache(path: Path) -> None:
+    """Have the log of a store, if there is one, read as the disk has it.
+
+    When an fsync fails, Linux keeps the pages and takes them for clean: they read as if
+    they were saved, and the next fsync says yes. A commit that was refused for it would
+    come back from there after a kill, and what is appended behind it would be lost with
+    it when the power fails.
+    """
+    try:
+        fd = os.open(log_path(path), os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return
+    try:
+        os.fsync(fd)  # what a killed daemon had not synced yet may still be saved
+        os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+    finally:
+        os.close(fd)
 
 
 def connect_to_read(path: Path) -> sqlite3.Connection:
@@ -153,8 +192,32 @@ def connect_to_read(path: Path) -> sqlite3.Connection:
         if path.with_name(f"{path.name}-wal").exists():
             raise
         conn = _opened_to_read(path, "immutable=1")
+    except BaseException:
+        conn.close()
+        raise
     conn.execute("pragma query_only = on")
     return conn
+
+
+def pattern(version: int) -> sqlite3.Connection:
+    """An empty store of a version, in memory: how one has to be."""
+    conn = sqlite3.connect(":memory:", isolation_level=None)
+    for _, statements in _MIGRATIONS[:version]:
+        for statement in statements:
+            conn.execute(statement)
+    return conn
+
+
+def refuse_newer(path: Path, version: int) -> NoReturn:
+    """Leave a store alone that this version does not know.
+
+    Raises:
+        StoreError: always.
+    """
+    raise StoreError(
+        f"{path} was made by a newer leanbase-relay (its schema is {version}, this one "
+        f"knows {VERSION}); nothing was touched. Install that version again"
+    )
 
 
 def _opened_to_read(path: Path, how: str) -> sqlite3.Connection:
@@ -169,10 +232,7 @@ def _opened_to_read(path: Path, how: str) -> sqlite3.Connection:
 def _prepare(conn: sqlite3.Connection, path: Path) -> None:
     (version,) = conn.execute("pragma user_version").fetchone()
     if version > VERSION:
-        raise StoreError(
-            f"{path} was made by a newer leanbase-relay (its schema is {version}, "
-            f"this one knows {VERSION}); install that version again"
-        )
+        refuse_newer(path, version)
     if version == 0:
         # These two only take effect before the first table is made; later, the second
         # would write, which a full disk does not allow. Space is then given back in
@@ -199,23 +259,15 @@ def _migrate(conn: sqlite3.Connection) -> None:
     from sqlite_utils.migrations import Migrations
 
     migrations = Migrations("leanbase-relay")
-
-    @migrations()
-    def first_tables(db: "Database") -> None:
-        for statement in _FIRST:
-            db.execute(statement)
-        db.execute("pragma user_version = 1")
-
-    @migrations()
-    def what_the_upstream_answers(db: "Database") -> None:
-        for statement in _SECOND:
-            db.execute(statement)
-        db.execute("pragma user_version = 2")
-
-    @migrations()
-    def persons(db: "Database") -> None:
-        for statement in _THIRD:
-            db.execute(statement)
-        db.execute("pragma user_version = 3")
-
+    for version, (name, statements) in enumerate(_MIGRATIONS, start=1):
+        migrations(name=name)(_step(version, statements))
     migrations.apply(Database(conn, execute_plugins=False))
+
+
+def _step(version: int, statements: Iterable[str]) -> Callable[["Database"], None]:
+    def apply(db: "Database") -> None:
+        for statement in statements:
+            db.execute(statement)
+        db.execute(f"pragma user_version = {version}")
+
+    return apply

@@ -8,29 +8,46 @@ how much the wall clock was moved. A stamp is put right at most once, before its
 attempt, and never again: the upstream tells duplicates by it. Pure.
 """
 
-import json
 from datetime import datetime, timedelta
+from typing import Annotated
 
 import msgspec
 
 from leanbase_relay.clock import Clock
-from leanbase_relay.store.chunk import Stamped, join, split
-
-_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+from leanbase_relay.splice import members_of, object_of
+from leanbase_relay.store.chunk import Damaged, Stamped, join, split
 
 LEAST_SHIFT_MS = 1000
 """What the wall clock must have been moved by. Clocks that drift, or that are slewed,
 move both alike; only a clock that is set moves the one alone."""
 
+_Natural = Annotated[int, msgspec.Meta(ge=0)]
+
 _SAME_CLOCK_MS = 100  # two clocks are never read at quite the same time
+
+
+class _Note(msgspec.Struct, frozen=True):
+    """What a row keeps of its stamps; no checksum is on it, so that it is doubted.
+
+    Attributes:
+        boot: which run of the machine.
+        apart_ms: how far the clocks were apart.
+        events: which events bear a stamp of the relay's.
+    """
+
+    boot: str
+    apart_ms: int
+    events: tuple[tuple[_Natural, _Natural], ...]
+
+
+_read_note = msgspec.json.Decoder(_Note).decode
 
 
 def noted(stamped: Stamped, clock: Clock) -> str | None:
     """What a row keeps: which events, on which boot, how far the clocks were apart."""
     if not stamped:
         return None
-    note = {"boot": clock.boot_id, "apart_ms": _apart_ms(clock), "events": stamped}
-    return json.dumps(note, separators=(",", ":"))
+    return _written(_Note(clock.boot_id, _apart_ms(clock), stamped))
 
 
 def shift_ms(note: str | None, clock: Clock) -> int:
@@ -41,48 +58,78 @@ def shift_ms(note: str | None, clock: Clock) -> int:
     """
     if note is None:
         return 0
-    kept = json.loads(note)
-    if kept["boot"] != clock.boot_id:
+    try:
+        kept = _read(note)
+    except Damaged:
         return 0
-    shift = _apart_ms(clock) - int(kept["apart_ms"])
+    # Where boots cannot be told apart (a unit that hides /proc/sys) it may be any.
+    if not kept.boot or kept.boot != clock.boot_id:
+        return 0
+    shift = _apart_ms(clock) - kept.apart_ms
     return shift if abs(shift) >= LEAST_SHIFT_MS else 0
 
 
 def events_of(note: str | None) -> Stamped:
-    """Which events a note is about."""
-    if note is None:
-        return ()
-    return tuple((first, count) for first, count in json.loads(note)["events"])
+    """Which events a note is about.
+
+    Raises:
+        Damaged: it cannot be read.
+    """
+    return () if note is None else _read(note).events
 
 
 def are_by_one_clock(first: str | None, other: str | None) -> bool:
     """Whether one note can speak for the events of both rows."""
     if first is None or other is None:
         return first is other
-    one, two = json.loads(first), json.loads(other)
-    same_boot = one["boot"] == two["boot"]
-    apart_ms: int = one["apart_ms"] - two["apart_ms"]
-    return same_boot and abs(apart_ms) <= _SAME_CLOCK_MS
+    try:
+        one, two = _read(first), _read(other)
+    except Damaged:
+        return False
+    apart_ms = one.apart_ms - two.apart_ms
+    return one.boot == two.boot and abs(apart_ms) <= _SAME_CLOCK_MS
 
 
 def renoted(note: str | None, stamped: Stamped) -> str | None:
-    """The same note about these events."""
+    """The same note about these events.
+
+    Raises:
+        Damaged: it cannot be read.
+    """
     if note is None:
         return None
-    return json.dumps(json.loads(note) | {"events": stamped}, separators=(",", ":"))
+    kept = _read(note)
+    return _written(_Note(kept.boot, kept.apart_ms, stamped))
 
 
 def shifted(event_bytes: bytes, note: str, by_ms: int) -> bytes:
-    """The events with the stamps of the relay, and only those, moved."""
+    """The events with the stamps of the relay, and only those, moved.
+
+    Raises:
+        Damaged: the note cannot be read, or is about other events.
+    """
     events = split(event_bytes)
-    for first, count in json.loads(note)["events"]:
+    for first, count in _read(note).events:
+        if first + count > len(events):
+            raise Damaged("its stamps are those of other events")
         for number in range(first, first + count):
             events[number] = _moved(events[number], by_ms)
     return join(events)
 
 
+def _read(note: str) -> _Note:
+    try:
+        return _read_note(note)
+    except (msgspec.DecodeError, TypeError) as error:
+        raise Damaged("it is not known which stamps are the relay's") from error
+
+
+def _written(note: _Note) -> str:
+    return msgspec.json.encode(note).decode()
+
+
 def _moved(event: bytes, by_ms: int) -> bytes:
-    members = {name: bytes(value) for name, value in _members(event).items()}
+    members = members_of(event)
     before = datetime.fromisoformat(msgspec.json.decode(members["timestamp"]))
     try:
         moment = before + timedelta(milliseconds=by_ms)
@@ -90,8 +137,7 @@ def _moved(event: bytes, by_ms: int) -> bytes:
         return event
     after = moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
     members["timestamp"] = msgspec.json.encode(after)
-    texts = (b"%b:%b" % (msgspec.json.encode(n), v) for n, v in members.items())
-    return b"{%b}" % b",".join(texts)
+    return object_of(members)
 
 
 def _apart_ms(clock: Clock) -> int:

@@ -20,7 +20,7 @@ from leanbase_relay.store.backlog import ChunkSize, Share
 from leanbase_relay.store.chunk import Packed
 from leanbase_relay.store.deposit import DeadLetter, FileId, FileProgress
 from leanbase_relay.store.letters import KeptLetter
-from leanbase_relay.store.reader import StoredChunk, stored_chunk
+from leanbase_relay.store.reader import StoredChunk, in_order
 from leanbase_relay.store.row import Row
 from leanbase_relay.store.size import Space, file_bytes, log_path
 from leanbase_relay.store.totals import Position, Totals, read_totals, save_totals
@@ -330,7 +330,7 @@ class Store:
     def small_rows(self, project: str, after: int, *, limit: int) -> list[StoredChunk]:
         """The rows behind a chunk, with their data where those are small."""
         rows = self._conn.execute(_SMALL, (project, after, limit)).fetchall()
-        return [stored_chunk(row) for row in rows]
+        return list(in_order(rows, after + 1))
 
     def merge(self, row: Row, ids: list[int], accepted_at_ms: int) -> None:
         """Put one row in the place of neighbours; it takes the last one's id."""

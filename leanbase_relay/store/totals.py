@@ -5,7 +5,7 @@ that it counts, so that ``accepted = delivered + dead + dropped + backlog`` hold
 every moment, over crashes too.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:  # `status` needs the totals and is to be quick
@@ -19,6 +19,10 @@ _SAVE = """
          dead_letters_given_up, frozen_chunk, learnt_bytes, anonymous)
     values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
+
+
+HIGHEST_ID = 1 << 48
+"""No id that was ever given comes near it."""
 
 
 class Position(NamedTuple):
@@ -58,6 +62,17 @@ class Totals:
     frozen_chunk: int = 0
     learnt_bytes: int = 0
     anonymous: int = 0
+
+    @property
+    def are_sound(self) -> bool:
+        """Whether this can be what happened to a project's events."""
+        members = {each.name: getattr(self, each.name) for each in fields(self)}
+        counts = (*members.pop("position"), *members.values())
+        return (
+            all(type(count) is int and count >= 0 for count in counts)
+            and self.backlog_events >= 0
+            and max(self.position.chunk, self.frozen_chunk) < HIGHEST_ID
+        )
 
     @property
     def backlog_events(self) -> int:

@@ -18,9 +18,11 @@ from itertools import chain
 
 from leanbase_relay.clock import Clock
 from leanbase_relay.errors import Stopping, StoreError, StoreFull, StoreUnavailable
-from leanbase_relay.logs import Seldom
+from leanbase_relay.seldom import Seldom
 from leanbase_relay.store import schema, stamps
 from leanbase_relay.store.chunk import MAX_CHUNK_BYTES
+from leanbase_relay.store.commits import Commits
+from leanbase_relay.store.damage import is_damage
 from leanbase_relay.store.deposit import Deposit
 from leanbase_relay.store.merging import OLD_SECONDS, Claims, Merging
 from leanbase_relay.store.reserve import Reserve
@@ -33,6 +35,9 @@ log = logging.getLogger(__name__)
 
 MAX_GROUP_BYTES = 8 << 20
 """Event bytes that one transaction takes, roughly: what bounds its time and memory."""
+
+IDLE_SECONDS = 5.0
+"""The longest between two steps: so it can be seen that the writer is well."""
 
 _KEEP_FREE_BYTES = 4 << 20  # not worth giving back: the next events will fill it
 _KEEP_LOG_BYTES = 1 << 20
@@ -133,6 +138,7 @@ class Writer:
         reserve: what is given up for those that leave, when the disk is full.
         on_committed: told the new totals after each commit, in the writer's thread,
             when the receipts of the group are settled.
+        on_damage: told that the file itself is damaged, which no reopening mends.
     """
 
     def __init__(
@@ -143,11 +149,13 @@ class Writer:
         limits: Limits,
         reserve: Reserve | None = None,
         on_committed: Callable[[Mapping[str, Totals]], None] = lambda _: None,
+        on_damage: Callable[[Exception], None] = lambda _: None,
     ) -> None:
         self._store = store
         self._clock = clock
         self._limits = limits
         self._on_committed = on_committed
+        self._on_damage = on_damage
         self._after_group: list[Callable[[], None]] = []
         self._queue: queue.SimpleQueue[_Work | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
@@ -158,6 +166,9 @@ class Writer:
         self._reserve.take()
         self._disk_full = False
         self.claims = Claims()
+        self.commits = Commits()
+        self._full_seldom, self._trouble_seldom = Seldom(clock), Seldom(clock)
+        self._said_full = self._said_trouble = False
         self._merging = Merging(
             store,
             clock,
@@ -168,11 +179,12 @@ class Writer:
         self._space = store.measure()
         self._letter_bytes = store.dead_letter_bytes
         self._tidy_at: float | None = clock.monotonic() + _TIDY_SOON_SECONDS
-        self._seldom_full = Seldom(clock)
         self.trouble: str | None = None
         """Why nothing can be stored, while that is so."""
         self.full = False
         """Whether the last events were refused for want of room."""
+        self.stepped_at = clock.monotonic()
+        """When the last step began; another begins after a few seconds at most."""
 
     # What others call.
 
@@ -229,6 +241,7 @@ class Writer:
 
     def step(self) -> bool:
         """Commit one group, or tidy up when nothing waits; False after `finish`."""
+        self.stepped_at = self._clock.monotonic()
         group = self._gather()
         if group:
             self._commit([work for work in group if work is not None])
@@ -262,7 +275,9 @@ class Writer:
         if refused is not None:
             group = self._without_events(group, refused)
             packed = []
+        began = self._clock.monotonic()
         error = self._transact(group, packed, short)
+        self.commits.seconds.note(self._clock.monotonic() - began)
         self._note_full(wanted, refused)
         for work in group:
             self._settle(work, error)
@@ -364,6 +379,9 @@ class Writer:
         elif self.full:  # until a whole chunk would fit again
             self._measure()
             self.full = self._lacks(self._limits.max_chunk_bytes) > 0
+        if self._said_full and not self.full:
+            self._said_full = False
+            log.info("store_has_room bytes=%d", self._space.live)
 
     def _trim_letters(self, packed: list[Row]) -> None:
         """Keep dead letters within their bound, and the store within its own."""
@@ -421,33 +439,38 @@ class Writer:
                 self._settle(work, error)
             else:
                 kept.append(work)
-        self._say_full()
+        if not self.full and (times := self._full_seldom.times()):
+            self._said_full = True
+            max_bytes = self._limits.max_bytes
+            log.warning("store_full max_bytes=%d times=%d", max_bytes, times)
         return kept
-
-    def _say_full(self) -> None:
-        """Log it when it begins; where acks make room all the time, once a minute."""
-        if not self.full and self._seldom_full.times():
-            log.warning("store_full max_bytes=%d", self._limits.max_bytes)
 
     # Trouble, and its end.
 
     def _fell(self, error: Exception) -> StoreUnavailable:
         """After a failed write the connection is not to be believed: begin anew."""
-        if self.trouble is None:
-            log.error("store_unavailable error=%s", error)
+        if self.trouble is None and (times := self._trouble_seldom.times()):
+            self._said_trouble = True
+            log.error("store_unavailable times=%d error=%s", times, error)
         self.trouble = str(error)
         self._broken = True
         if _is_for_want_of_room(error) and self._reserve.give_up():
             self._disk_full = True
             self.trouble = _DISK_FULL
             self._tidy_at = self._clock.monotonic() + _TIDY_SOON_SECONDS
+        self._tell_damage(error)
         return StoreUnavailable(f"store unavailable: {error}")
+
+    def _tell_damage(self, error: Exception) -> None:
+        if is_damage(error):
+            self._on_damage(error)
 
     def _recovered(self) -> None:
         """A transaction went well; on a full disk that is thanks to the reserve."""
         if self.trouble is not None and not self._disk_full:
-            log.info("store_recovered")
-            self.trouble = None
+            if self._said_trouble:
+                log.info("store_recovered")
+            self.trouble, self._said_trouble = None, False
         elif self._disk_full and self._store.log_bytes() > _KEEP_LOG_BYTES:
             self._fold_log()
 
@@ -459,10 +482,10 @@ class Writer:
 
     # Tidying.
 
-    def _patience(self) -> float | None:
+    def _patience(self) -> float:
         if self._tidy_at is None:
-            return None
-        return max(self._tidy_at - self._clock.monotonic(), 0)
+            return IDLE_SECONDS
+        return min(max(self._tidy_at - self._clock.monotonic(), 0), IDLE_SECONDS)
 
     def _tidy_if_due(self) -> None:
         """Merge small rows, give free pages and log back, in steps nobody notices."""
@@ -471,13 +494,18 @@ class Writer:
             return
         self._look_for_room()
         if self._broken:  # until somebody wants something written
-            self._tidy_at = now + _TIDY_SOON_SECONDS
+            self._tidy_at = now + _TIDY_SOON_SECONDS if self._disk_full else None
             return
         try:
             self._tidy_at = self._tidy(now)
         except (sqlite3.Error, StoreUnavailable) as error:
             log.warning("store_not_tidied error=%s", error)
-            self._tidy_at = now + _TIDY_AFTER_TROUBLE_SECONDS
+            self._broken = True
+            self._tell_damage(error)
+            later = (
+                _TIDY_SOON_SECONDS if self._disk_full else _TIDY_AFTER_TROUBLE_SECONDS
+            )
+            self._tidy_at = now + later
 
     def _tidy(self, now: float) -> float | None:
         """One step; when the next one is due, if one is."""
@@ -534,7 +562,18 @@ class Writer:
     def _settle(self, work: _Work, error: StoreError | Stopping | None) -> None:
         with self._lock:
             self._waiting_bytes -= work.size
+        self._count(work.asked, error)
         work.receipt.settle(error)
+
+    def _count(
+        self, asked: Deposit | Change, error: StoreError | Stopping | None
+    ) -> None:
+        if not isinstance(asked, Deposit):
+            return
+        if error is None:
+            self.commits.committed(asked.refused)
+        elif isinstance(error, StoreError):
+            self.commits.refuse(asked, error)
 
     def _end(self) -> None:
         """Nobody waits for ever on a writer that is gone."""

@@ -6,9 +6,6 @@ from dataclasses import dataclass, field
 
 from leanbase_relay.sink import Request
 
-Identity = tuple[str, str, str]
-"""uuid, distinct_id and timestamp: what the upstream tells duplicates by."""
-
 
 @dataclass
 class Verdict:
@@ -46,8 +43,12 @@ class Oracle:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._promised: dict[str, str] = {}
-        self._came: dict[str, set[Identity]] = {}
-        self._receptions: Counter[str] = Counter()
+        # Hashes: a long run has millions of events.
+        self._identities: dict[str, int] = {}
+        self._uuids: dict[str, int] = {}
+        self._receptions = 0
+        self._twice: set[str] = set()
+        self._changed: set[str] = set()
 
     def promised(self, door: str, marks: list[str]) -> None:
         """These were acknowledged: `stored`, a 200, or a rename that is done."""
@@ -58,29 +59,28 @@ class Oracle:
         """What the sink stored of a request."""
         with self._lock:
             for row in request.rows:
+                self._receptions += 1
                 mark = row.sent["properties"]["mark"]
-                identity = (row.uuid, row.distinct_id, str(row.timestamp))
-                self._came.setdefault(mark, set()).add(identity)
-                self._receptions[mark] += 1
+                identity = hash((row.uuid, row.distinct_id, row.timestamp))
+                uuid = hash(row.uuid)
+                if self._uuids.setdefault(mark, uuid) != uuid:
+                    self._twice.add(mark)
+                elif self._identities.setdefault(mark, identity) != identity:
+                    self._changed.add(mark)
 
     def missing(self) -> int:
         """How many that were promised have not come yet."""
         with self._lock:
-            return sum(mark not in self._came for mark in self._promised)
+            return sum(mark not in self._uuids for mark in self._promised)
 
     def verdict(self) -> Verdict:
         """The comparison."""
         with self._lock:
-            doors = Counter(self._promised.values())
-            several = [mark for mark, came in self._came.items() if len(came) > 1]
             return Verdict(
-                acknowledged=dict(doors),
-                lost=[mark for mark in self._promised if mark not in self._came],
-                twice=[mark for mark in several if self._is_two_events(mark)],
-                changed=[mark for mark in several if not self._is_two_events(mark)],
-                received=len(self._came),
-                again=sum(self._receptions.values()) - len(self._came),
+                acknowledged=dict(Counter(self._promised.values())),
+                lost=[mark for mark in self._promised if mark not in self._uuids],
+                twice=sorted(self._twice),
+                changed=sorted(self._changed),
+                received=len(self._uuids),
+                again=self._receptions - len(self._uuids),
             )
-
-    def _is_two_events(self, mark: str) -> bool:
-        return len({uuid for uuid, *_ in self._came[mark]}) > 1

@@ -9,15 +9,22 @@ from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from leanbase_relay.sink import Fault, Script, Sink
 from tests.chaos.oracle import Oracle, Verdict
-from tests.chaos.producers import Producer, SocketProducer, SpoolProducer
+from tests.chaos.producers import (
+    HttpProducer,
+    Producer,
+    SocketProducer,
+    SpoolProducer,
+)
+from tests.support.ports import free_port
 from tests.support.process import RelayProcess
 from tests.support.waiting import eventually
 
 MAX_LIFE_SECONDS = 0.4
-DRAIN_SECONDS = 120
+DRAIN_SECONDS = 600
 NUISANCES = (
     Fault.answer(503, "transient error, please retry"),
     Fault.answer(429, retry_after=1),
@@ -27,7 +34,7 @@ NUISANCES = (
     Fault.reset(after_body=True),
     Fault.reset(after_body=False),
 )
-SETTINGS = {
+SETTINGS: dict[str, dict[str, Any]] = {
     "batch": {"max_wait": "50ms"},
     "retry": {"first_delay": "100ms", "max_delay": "1s"},
 }
@@ -96,6 +103,7 @@ class Story:
         self._rng = random.Random(plan.seed)
         self._oracle = Oracle()
         self._nobody = threading.Event()
+        self._port = free_port()
 
     def run(self) -> Outcome:
         """Let it happen, then let all arrive, then compare."""
@@ -131,16 +139,24 @@ class Story:
         )
 
     def _relay(self, url: str) -> RelayProcess:
-        spool = {"path": str(self._directory / "spool"), "scan_interval": "200ms"}
-        return RelayProcess(self._directory, url, {**SETTINGS, "spool": spool})
+        settings: dict[str, dict[str, Any]] = {
+            **SETTINGS,
+            "spool": {
+                "path": str(self._directory / "spool"),
+                "scan_interval": "200ms",
+            },
+            "http": {"listen": [f"127.0.0.1:{self._port}"]},
+        }
+        return RelayProcess(self._directory, url, settings)
 
     def _producers(self, relay: RelayProcess) -> list[Producer]:
         made: list[Producer] = []
         for number in range(self._plan.producers):
-            seeds = [random.Random(self._rng.random()) for _ in range(2)]
+            seeds = [random.Random(self._rng.random()) for _ in range(3)]
             made += [
                 SocketProducer(relay.socket, self._oracle, f"s{number}", seeds[0]),
                 SpoolProducer(relay.spool, self._oracle, f"f{number}", seeds[1]),
+                HttpProducer(self._port, self._oracle, f"h{number}", seeds[2]),
             ]
         return made
 
@@ -181,8 +197,9 @@ class Story:
         """The totals, once nothing waits anywhere."""
 
         def is_quiet() -> bool:
-            look = relay.status()
-            return not look["backlog"]["events"] and not look["spool"]["waiting_files"]
+            if any(relay.spool.glob("*.jsonl")):  # status knows what it has scanned
+                return False
+            return not relay.status()["backlog"]["events"]
 
         eventually(is_quiet, within=DRAIN_SECONDS)
         eventually(lambda: not self._oracle.missing(), within=5, fails=False)

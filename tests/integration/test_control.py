@@ -220,3 +220,27 @@ def test_a_crowd_of_clients_is_turned_away_and_the_next_is_served(serve: Serve) 
     eventually(lambda: serving.ask("status") == {"state": "idle"})
     for client in crowd:
         client.close()
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b'{"command":"ask","x":"\\ud800"}',
+        b'{"command":"ask","x":' + b"[" * 60_000,
+    ],
+)
+def test_what_no_store_could_hold_is_answered_and_goes_no_further(
+    serve: Serve, line: bytes
+) -> None:
+    asked: list[Any] = []
+    served = serve({"ask": asked.append})
+
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.settimeout(PATIENCE_SECONDS)
+        sock.connect(str(served.path))
+        sock.sendall(line + b"\n")
+        said = sock.recv(1000)
+
+    assert b"error" in said
+    assert asked == []
+    assert served.faults == []

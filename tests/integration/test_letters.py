@@ -12,6 +12,8 @@ from leanbase_relay.store.letters import Count, LetterReader, Selection, pretty
 from leanbase_relay.store.totals import Position
 from tests.support.letters import DIED_AT_MS, NO_LIMIT, LetterHouse, event
 
+NOW_MS = 1_800_000_000_000
+
 
 @pytest.fixture
 def house(tmp_path: Path) -> Iterator[LetterHouse]:
@@ -129,20 +131,23 @@ def test_the_last_refusal_of_the_upstream_is_known_for_each_project(
 
 
 def test_what_a_purge_would_take_is_counted_beforehand(house: LetterHouse) -> None:
-    first = house.append(event(1), event(2), at_ms=100)
-    house.append(event(3), at_ms=200)
-    house.append(event(4), project="shop", at_ms=300)
+    first = house.append(event(1), event(2), at_ms=NOW_MS + 100)
+    house.append(event(3), at_ms=NOW_MS + 200)
+    house.append(event(4), project="shop", at_ms=NOW_MS + 300)
     with house.store.transaction():
         house.store.ack("default", Position(first, 1))
     size = len(event(1))
 
     with closing(BacklogReader(house.path)) as backlog:
         everything = backlog.waiting(Share(backlog.highest()))
-        old = backlog.waiting(Share(99, accepted_before_ms=200))
+        old = backlog.waiting(Share(99, accepted_before_ms=NOW_MS + 200))
         shop = backlog.waiting(Share(99, project="shop"))
 
-    assert everything == [("default", 2, 3 * size + 1, 100), ("shop", 1, size, 300)]
-    assert old == [("default", 1, 2 * size + 1, 100)]
+    assert everything == [
+        ("default", 2, 3 * size + 1, NOW_MS + 100),
+        ("shop", 1, size, NOW_MS + 300),
+    ]
+    assert old == [("default", 1, 2 * size + 1, NOW_MS + 100)]
     assert shop == everything[1:]
 
 

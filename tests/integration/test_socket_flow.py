@@ -350,6 +350,24 @@ class TestTheStop:
             assert client.rest() == []
         assert relay.backlog() == [event(1).strip()]
 
+    def test_what_the_kernel_has_by_then_is_taken_too(
+        self, relay: RunningIntake
+    ) -> None:
+        """Else a producer that waits for its answer is cut off by each restart."""
+        with relay.connect() as client:
+            client.send(event(1))
+            client.replies_until(1)
+
+            def sent_as_it_stops() -> None:
+                client.send(event(2))
+                for connection in tuple(relay.intake._connections):
+                    connection.finish()
+
+            relay.in_loop(sent_as_it_stops)
+
+            assert counts(client.rest()) == (2, 0)
+        assert relay.backlog() == [event(1).strip(), event(2).strip()]
+
     def test_idle_connections_are_closed(self, relay: RunningIntake) -> None:
         with relay.connect() as idle, relay.connect() as used:
             used.send(event(1))

@@ -8,7 +8,6 @@ import pytest
 
 from leanbase_relay.intake.lease import Writers, writers_of
 from leanbase_relay.intake.spool_file import SpoolFile
-from leanbase_relay.intake.spool_taken import MOST_NAMED
 from tests.support.spool import SETTLE_SECONDS, Hold, SpoolHouse, line, lines, logged
 
 # Renamed files.
@@ -57,18 +56,6 @@ def test_a_burst_of_files_is_taken_in_one_scan_oldest_first(house: SpoolHouse) -
     assert house.numbers() == list(range(30))
     assert house.names() == []
     assert house.progress() == []
-
-
-def test_of_very_many_files_the_first_are_named_in_the_log(
-    house: SpoolHouse, log: pytest.LogCaptureFixture
-) -> None:
-    for number in range(30):
-        house.put(f"{number:02}.jsonl", line(number) + b"bad\n")
-
-    house.spool.step()
-
-    assert len(logged(log, "file_taken")) == MOST_NAMED
-    assert logged(log, "files_taken") == ["files_taken files=30 lines=60 refused=30"]
 
 
 def test_a_file_of_several_chunks_keeps_its_order(house: SpoolHouse) -> None:

@@ -9,6 +9,7 @@ import pytest
 from leanbase_relay.intake.spool_directory import SpoolDirectory, open_file
 from leanbase_relay.intake.spool_file import SpoolFile
 from leanbase_relay.intake.spool_problems import Problems
+from tests.support.clock import FakeClock
 from tests.support.spool import PROJECTS, SpoolHouse, line, lines, logged
 
 ENDLESS = os.makedev(1, 5)  # /dev/zero
@@ -31,7 +32,7 @@ def test_a_device_with_the_name_of_a_file_is_not_opened(house: SpoolHouse) -> No
 
 @pytest.mark.parametrize("what", ["fifo", "directory", "link"])
 def test_what_changes_its_kind_between_listing_and_opening_is_not_read(
-    tmp_path: Path, what: str
+    tmp_path: Path, clock: FakeClock, what: str
 ) -> None:
     """And nothing waits for somebody to write to a FIFO."""
     secret = tmp_path / "secret"
@@ -41,7 +42,7 @@ def test_what_changes_its_kind_between_listing_and_opening_is_not_read(
     path = spool / "a.jsonl"
     path.write_bytes(line(0))
     directory = SpoolDirectory(spool, patterns=["*.jsonl"], projects=PROJECTS)
-    with directory.listed(Problems(), set()) as listing:
+    with directory.listed(Problems(clock), set()) as listing:
         (entry,) = listing.entries
         path.unlink()
         if what == "fifo":

@@ -1,5 +1,6 @@
 """One attempt, against servers that misbehave below HTTP, beside it and above it."""
 
+import errno
 import gzip
 import json
 import os
@@ -13,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import requests
 
 from leanbase_relay.clock import SystemClock
 from leanbase_relay.forward.batch import Batch, Piece
@@ -618,3 +620,33 @@ def test_a_ca_file_that_is_gone_is_told_as_such(
 
     assert found.silence is Silence.CERTIFICATE
     assert "gone.pem" in found.detail
+
+
+@pytest.mark.parametrize(
+    ("inner", "silence"),
+    [
+        (TimeoutError("timed out"), Silence.TIMEOUT),
+        (TimeoutError(errno.ETIMEDOUT, "Connection timed out"), Silence.UNREACHABLE),
+    ],
+)
+def test_a_write_that_is_not_taken_in_time_is_a_timeout_unless_the_kernel_s(
+    inner: Exception, silence: Silence, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before its deadline cuts a line, the socket's own timeout may end a write."""
+
+    def aborted(*_args: object, **_kwargs: object) -> None:
+        raise requests.exceptions.ConnectionError(inner)
+
+    monkeypatch.setattr(requests.Session, "send", aborted)
+    with upstream_at("http://127.0.0.1:9") as upstream:
+        assert send(upstream, ONE).silence is silence
+
+
+def test_a_key_that_an_answer_quotes_is_masked() -> None:
+    said = answer("400 Bad", b'{"error":"API key is not valid: phc_test"}')
+
+    with RawUpstream(says(said)) as server, upstream_at(server.url) as upstream:
+        found = send(upstream, ONE)
+
+    assert b"phc_test" not in found.body
+    assert b"********" in found.body

@@ -14,7 +14,6 @@ from pathlib import Path
 import pytest
 
 from leanbase_relay.errors import Stopping, StoreFull, StoreUnavailable
-from leanbase_relay.logs import SAY_AGAIN_SECONDS
 from leanbase_relay.store.chunk import Chunk
 from leanbase_relay.store.deposit import DeadLetter, Deposit, FileId, FileProgress
 from leanbase_relay.store.merging import OLD_SECONDS
@@ -210,6 +209,41 @@ def test_no_receipt_is_good_when_the_commit_fails(
     again.wait()
     assert trouble(writer) is None
     assert store.totals["default"].accepted == 1
+
+
+def test_after_a_failed_commit_the_store_is_opened_and_read_anew(
+    store: GatedStore, clock: FakeClock
+) -> None:
+    writer = Writer(store, clock, limits=ROOMY)
+    before = store._conn
+    store.error = sqlite3.OperationalError("disk I/O error")
+    writer.submit(deposit())
+    writer.step()
+    store.error = None
+
+    idle(writer)
+
+    assert store._conn is not before
+    with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+        before.execute("select 1")
+
+
+def test_a_store_in_trouble_leaves_the_processor_alone(
+    store: GatedStore, clock: FakeClock
+) -> None:
+    """With tidying due and nothing to write, the thread waits for what comes next."""
+    writer = Writer(store, clock, limits=ROOMY)
+    writer.submit(deposit())
+    writer.step()
+    store.error = sqlite3.OperationalError("disk I/O error")
+    writer.submit(deposit())
+    writer.step()
+
+    clock.now += 60
+    writer._tidy_if_due()
+
+    assert trouble(writer) == "disk I/O error"
+    assert (writer._patience() or 3600) >= 1
 
 
 def test_trouble_is_logged_once_and_its_end_too(
@@ -494,7 +528,7 @@ def test_an_idle_store_is_left_alone(store: GatedStore, clock: FakeClock) -> Non
     idle(writer)
     tidied(writer, clock)
 
-    assert writer._patience() is None
+    assert writer._tidy_at is None
 
 
 def test_the_log_is_not_waited_for_while_somebody_reads(
@@ -594,7 +628,7 @@ def test_a_full_store_is_said_once_and_until_there_is_room(
     assert is_full(writer)
     fill(writer, lambda n: deposit(noise(MIB, n)), 3)
     assert [r.getMessage() for r in caplog.records] == [
-        f"store_full max_bytes={20 * MIB}"
+        f"store_full max_bytes={20 * MIB} times=1"
     ]
 
     writer.apply(lambda store: store.ack("default", Position(3, 0)))
@@ -603,27 +637,6 @@ def test_a_full_store_is_said_once_and_until_there_is_room(
     (again,) = fill(writer, lambda n: deposit(noise(MIB, n)), 1)
     again.wait()
     assert store.totals["default"].accepted == stored + 1
-
-
-def test_a_store_that_is_full_again_and_again_is_said_once_a_minute(
-    store: GatedStore, clock: FakeClock, caplog: pytest.LogCaptureFixture
-) -> None:
-    """As it is where more comes in than goes out."""
-    limits = Limits(20 * MIB, False, MIB, 5000)  # noqa: FBT003
-    writer = Writer(store, clock, limits=limits)
-
-    for number in range(1, 6):
-        fill(writer, lambda n: deposit(noise(MIB, n)), 6)
-        assert is_full(writer)
-        upto = Position(3 * number, 0)
-        writer.apply(partial(Store.ack, project="default", upto=upto))
-        writer.step()
-        assert not is_full(writer)
-        clock.now += SAY_AGAIN_SECONDS / 4
-
-    assert [r.getMessage() for r in caplog.records] == [
-        f"store_full max_bytes={20 * MIB}"
-    ] * 2
 
 
 def test_refused_lines_and_progress_are_kept_when_the_store_is_full(

@@ -18,7 +18,8 @@ FLOORS = (
     {"__main__", "client"},  # apps import it alone; nothing here does
     {"cli"},
     {"daemon"},
-    {"assembly", "control", "status", "wishes"},
+    {"observe"},
+    {"assembly", "control", "sockets", "status", "watch", "wishes"},
     {"intake", "forward", "sink"},
     {"store"},
     {"ground"},
@@ -31,21 +32,32 @@ GROUND = {
     "descriptors",
     "errors",
     "keys",
+    "lasting",
     "listener",
     "logs",
+    "lz64",
+    "measures",
+    "seldom",
     "settings",
+    "splice",
     "systemd",
+    "words",
 }
 # The stand-in upstream is a house of its own: nothing but the ground is shared.
 EXCEPTIONS = {("sink", "store"): False}
 
 DOORS = {
+    "aiohttp": {"intake.web"},
     "click": {"cli"},
     "isal": {"deflate"},
     "msgspec": {
+        "intake.capture_v1",
+        "intake.envelope",
         "intake.event",
         "intake.line",
+        "intake.pieces",
         "intake.profiles",
+        "splice",
         "store.chunk",
         "store.look",
         "store.letters",
@@ -56,6 +68,7 @@ DOORS = {
         "forward.v1",
         "wishes",
     },
+    "prometheus_client": {"observe.metrics"},
     "requests": {"forward.upstream"},
     "rich": {"cli"},
     "simdjson": {"intake.event", "intake.line"},
@@ -67,6 +80,7 @@ DOORS = {
 }
 DISTRIBUTIONS = {
     "PyYAML": "yaml",
+    "prometheus-client": "prometheus_client",
     "pysimdjson": "simdjson",
     "sqlite-utils": "sqlite_utils",
 }

@@ -52,6 +52,11 @@ def test_the_command_runs_from_the_wheel(elsewhere: Path) -> None:
     assert __version__ in said
 
 
+def test_the_page_is_in_the_wheel(elsewhere: Path) -> None:
+    look = "from leanbase_relay.observe.answers import page; print(page().status)"
+    assert run(elsewhere / "bin/python", "-c", look, cwd=elsewhere).strip() == "200"
+
+
 def test_it_is_the_wheels_code_that_runs(elsewhere: Path) -> None:
     look = "import leanbase_relay.daemon as d; print(d.__file__)"
     found = run(elsewhere / "bin/python", "-c", look, cwd=elsewhere)
@@ -68,7 +73,8 @@ def test_the_wheel_holds_the_package_and_nothing_else(built: Path) -> None:
         str(file.relative_to(ROOT)) for file in (ROOT / "leanbase_relay").rglob("*.py")
     }
     info = {name for name in names if ".dist-info/" in name}
-    assert names - info == modules | {"leanbase_relay/py.typed"}
+    data = {"leanbase_relay/py.typed", "leanbase_relay/observe/page.html"}
+    assert names - info == modules | data
     assert any(name.endswith("licenses/LICENSE") for name in info)
 
 

@@ -169,12 +169,15 @@ def test_the_keys_are_not_needed_to_look(short_dir: Path) -> None:
     assert code == 0
 
 
-def status_as_nobody(relay: RelayProcess) -> "subprocess.CompletedProcess[str]":
+def status_as_nobody(
+    relay: RelayProcess, *arguments: str, groups: tuple[int, ...] = ()
+) -> "subprocess.CompletedProcess[str]":
     code = (
         "import os, leanbase_relay.cli.status, leanbase_relay.store.store\n"
         "from leanbase_relay.cli import main\n"
-        "os.setgroups([]); os.setresgid(*[65534] * 3); os.setresuid(*[65534] * 3)\n"
-        f"main(['status', '-c', '{relay.config}'])\n"
+        f"os.setgroups({list(groups)}); os.setresgid(*[65534] * 3)\n"
+        "os.setresuid(*[65534] * 3)\n"
+        f"main(['status', '-c', '{relay.config}', *{list(arguments)}])\n"
     )
     return subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=False
@@ -208,6 +211,59 @@ def test_who_may_not_ask_is_told_whom_to_join(short_dir: Path) -> None:
     assert "usermod" in done.stderr
 
 
+@only_root
+def test_a_member_of_the_group_needs_no_root(short_dir: Path) -> None:
+    """1. It runs. 2. It hangs. 3. It is stopped: the group reads the store."""
+    group = 54321
+    os.chown(short_dir, -1, group)
+    short_dir.chmod(0o2750)  # what is made below is the group's
+    with RelayProcess(short_dir) as relay:
+        relay.control.chmod(0o660)
+        relay.command("send", stdin=EVENT * 3)
+        eventually(lambda: relay.status()["problems"])
+        running = status_as_nobody(relay, groups=(group,))
+        relay.signal(signal.SIGSTOP)
+        hanging = status_as_nobody(relay, groups=(group,))
+        relay.signal(signal.SIGCONT)
+        relay.stop()
+        stopped = status_as_nobody(relay, groups=(group,))
+
+    assert [done.returncode for done in (running, hanging, stopped)] == [1, 1, 3]
+    assert "rates  " in running.stdout
+    assert "3 events" in hanging.stdout, hanging.stderr
+    assert "3 events" in stopped.stdout
+
+
+def test_one_line_for_a_monitor(short_dir: Path) -> None:
+    with RelayProcess(short_dir) as relay:
+        running = relay.command("status", "--brief")
+        relay.stop()
+        stopped = relay.command("status", "--brief")
+
+    assert running.returncode == 0
+    assert running.stdout.startswith("LEANBASE-RELAY OK: idle, backlog empty, ")
+    assert stopped.returncode == 3
+    assert stopped.stdout.startswith("LEANBASE-RELAY CRITICAL: stopped, ")
+    assert len(stopped.stdout.splitlines()) == 1
+
+
+@only_root
+def test_who_may_not_ask_gets_a_line_too(short_dir: Path) -> None:
+    with RelayProcess(short_dir) as relay:
+        short_dir.chmod(0o755)
+
+        done = status_as_nobody(relay, "--brief")
+
+    assert done.returncode == 1
+    assert done.stdout.startswith("LEANBASE-RELAY UNKNOWN: you may not")
+
+
+def test_two_forms_at_once_are_refused(short_dir: Path) -> None:
+    done = RelayProcess(short_dir).command("status", "--json", "--brief")
+
+    assert done.returncode == 2
+
+
 def test_watching_needs_a_terminal(short_dir: Path) -> None:
     done = RelayProcess(short_dir).command("status", "--watch")
 
@@ -225,7 +281,7 @@ def test_a_configuration_that_is_wrong_has_its_own_exit_code(short_dir: Path) ->
 def test_status_imports_nothing_heavy(short_dir: Path) -> None:
     heavy = (
         *("requests", "asyncio", "aiohttp", "rich", "sqlite_utils", "watchdog"),
-        *("tenacity", "simdjson"),
+        *("tenacity", "simdjson", "prometheus_client"),
     )
     with RelayProcess(short_dir) as relay:
         code = (
@@ -269,3 +325,48 @@ def test_status_answers_at_once(short_dir: Path) -> None:
             )
 
     assert statistics.median(seconds) < 0.2
+
+
+def test_the_nagios_plugin_speaks_nagios(short_dir: Path) -> None:
+    plugin = Path(__file__).parents[2] / "examples/nagios/check_leanbase_relay"
+    path = f"{COMMAND.parent}:{os.environ['PATH']}"
+
+    def check(*arguments: str) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(
+            ["/bin/sh", plugin, *arguments],
+            capture_output=True,
+            text=True,
+            check=False,
+            env={"PATH": path},
+        )
+
+    with RelayProcess(short_dir) as relay:
+        well = check("-c", str(relay.config))
+        relay.stop()
+        ill = check("-c", str(relay.config))
+    nothing = check("-c", str(short_dir / "none.yaml"))
+
+    assert (well.returncode, ill.returncode, nothing.returncode) == (0, 2, 3)
+    assert well.stdout.startswith("LEANBASE-RELAY OK: ")
+    assert nothing.stdout.startswith("LEANBASE-RELAY UNKNOWN: ")
+    assert nothing.stderr == ""
+
+
+def test_what_waits_of_a_project_that_was_removed_is_named(short_dir: Path) -> None:
+    """1. Both are configured. 2. One is not any more. 3. It is given up."""
+    both = {"projects": {"shop": {"api_key": "phc_shop"}}}
+    with RelayProcess(short_dir, settings=both) as relay:
+        relay.command("send", "--project", "shop", stdin=EVENT * 7)
+        relay.stop()
+        relay.configure()
+        relay.start()
+
+        code, look = relay.status_command()
+        (problem,) = [one for one in look["problems"] if "shop" in one]
+        relay.command("purge", "--project", "shop", "--yes")
+        after, _ = relay.status_command()
+
+    assert (code, after) == (1, 0)
+    assert look["state"] == look["projects"]["shop"]["state"] == "held"
+    assert look["backlog"]["events"] == 7
+    assert "not configured any more, and 7 of its events wait" in problem

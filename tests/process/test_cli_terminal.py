@@ -34,6 +34,7 @@ def test_watching_redraws_until_it_is_interrupted(short_dir: Path) -> None:
         Terminal("status", "-c", relay.config, "--watch") as watching,
     ):
         watching.await_text("idle: all is delivered")
+        watching.await_text("right: the most")
         relay.stop()
         watching.await_text("stopped: no relay is running")
 

@@ -42,9 +42,8 @@ def test_a_crowd_on_few_descriptors_is_told_and_the_relay_goes_on(
         problems = " ".join(relay.status()["problems"])
         assert "producers are connected, as many as the limit on open files" in problems
         said = [line.split()[2] for line in relay.log.splitlines()]
-        assert said.count("too_many_connections") == 1
-        assert said.count("no_descriptors_left") <= 1
-        assert len(said) < FILES + 10
+        assert "too_many_connections" in said
+        assert len(said) < 20, "a bad hour is a page, and this was a second"
 
         for producer in crowd:
             producer.close()

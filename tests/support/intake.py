@@ -72,6 +72,11 @@ class GatedStore(Store):
             if self.error is not None:
                 raise self.error
 
+    @staticmethod
+    def a_full_disk() -> sqlite3.Error:
+        """What SQLite says when there is no room."""
+        return sqlite3.OperationalError("disk is full")
+
 
 class RunningIntake:
     """Serves `path` until it is left; what a thread raises is raised there."""
@@ -93,7 +98,7 @@ class RunningIntake:
         if limits is FULL:  # not a row more, but a dead letter on a page begun
             room = self.store.measure().live + FULL.for_log + schema.PAGE_BYTES
             limits = replace(FULL, max_bytes=room)
-        clock = clock or FakeClock()
+        self.clock = clock = clock or FakeClock()
         self.writer = Writer(self.store, clock, limits=limits)
         self.intake = SocketIntake(
             judge=Judge(max_bytes=max_event_bytes, projects=projects),
@@ -208,6 +213,17 @@ class RunningIntake:
         finally:
             reader.close()
         return [event for chunk in chunks for event in split(unpack(chunk.packed))]
+
+    def database_bytes(self) -> bytes:
+        """All that is in the database, unpacked where it is packed."""
+        conn = sqlite3.connect(self._store_path)
+        try:
+            dumped = "\n".join(conn.iterdump()).encode()
+        finally:
+            conn.close()
+        letters = [letter.line for letter in self.letters()]
+        backlogs = [one for name in ("default", "shop") for one in self.backlog(name)]
+        return b"\n".join([dumped, *letters, *backlogs])
 
     def totals(self, project: str = "default") -> Totals:
         return self.writer.totals.get(project, Totals())

@@ -7,7 +7,7 @@ import click
 import pytest
 
 from leanbase_relay.cli.screen import screen
-from leanbase_relay.cli.words import age, count, plain, size
+from leanbase_relay.cli.words import age, count, plain, rate, size
 from leanbase_relay.status import STATES
 
 NOW = datetime.fromisoformat("2026-11-23T09:00:00Z").timestamp()
@@ -214,3 +214,42 @@ def test_who_the_events_are_about_is_shown_once_some_are_about_nobody() -> None:
 
     look["projects"]["default"]["profiles"] = {"anonymous": 1_200, "identified": 30}
     assert "persons   1,200 anonymous, 30 identified" in screen(look, NOW)
+
+
+@pytest.mark.parametrize(
+    ("drain_seconds", "said"),
+    [
+        (None, "1,200/s in, 1.5/s out"),
+        (200.0, "1,200/s in, 1.5/s out; at this pace empty in 3 min"),
+    ],
+)
+def test_rates_and_the_time_to_drain_are_told(
+    drain_seconds: float | None, said: str
+) -> None:
+    rates = {
+        "in_per_second": 1200.0,
+        "out_per_second": 1.5,
+        "drain_seconds": drain_seconds,
+    }
+
+    assert f"rates     {said}" in lines(status("flowing", rates=rates))
+
+
+def test_a_daemon_that_knows_no_rates_claims_none() -> None:
+    assert not any(line.startswith("rates") for line in lines(status("stopped")))
+
+
+@pytest.mark.parametrize(
+    ("per_second", "expected"),
+    [
+        (0, "0/min"),
+        (0.1, "6/min"),
+        (0.94, "56/min"),
+        (0.96, "1.0/s"),
+        (9.94, "9.9/s"),
+        (9.96, "10/s"),
+        (434_000.4, "434,000/s"),
+    ],
+)
+def test_rates(per_second: float, expected: str) -> None:
+    assert rate(per_second) == expected

@@ -55,6 +55,12 @@ def test_a_key_in_the_environment_is_configuration_enough() -> None:
         ("upstream.proxy", "http://me:pass@proxy:3128", "http://me:pass@proxy:3128"),
         ("upstream.ca_file", "/etc/ssl/own.pem", Path("/etc/ssl/own.pem")),
         ("upstream.compression", "none", "none"),
+        ("http.listen", ["127.0.0.1:80", "[::1]:8010"], ("127.0.0.1:80", "[::1]:8010")),
+        ("http.listen", ["localhost:8010"], ("localhost:8010",)),
+        ("http.listen", ["unix:/run/http.sock"], ("unix:/run/http.sock",)),
+        ("metrics.listen", ["127.0.0.1:80", "[::1]:81"], ("127.0.0.1:80", "[::1]:81")),
+        ("metrics.listen", ["localhost:9418"], ("localhost:9418",)),
+        ("metrics.listen", ["unix:/run/m.sock"], ("unix:/run/m.sock",)),
         ("batch.max_events", 1, 1),
         ("batch.max_bytes", 921600, 921600),
         ("batch.max_bytes", "1048576", 1024**2),
@@ -134,6 +140,19 @@ def test_a_duration_is_read_in_its_unit(given: str, seconds: float) -> None:
         ("spool.patterns", [], "is not a list of file name patterns"),
         ("spool.patterns", ["a/*.jsonl"], "is not a list of file name patterns"),
         ("http.listen", ["8010"], "is not a list of addresses"),
+        ("http.listen", ["0.0.0.0:8010"], "0.0.0.0:8010 can be reached from other"),
+        ("http.listen", ["[::]:8010"], "[::]:8010 can be reached from other machines"),
+        (
+            "http.listen",
+            ["relay.example.com:80"],
+            "write 127.0.0.1, [::1] or localhost",
+        ),
+        ("http.listen", ["unix:/run/" + "x" * 103], "is over 107 bytes"),
+        ("http.listen", ["[::1]:80", "[::1]:80"], "has an address twice"),
+        ("metrics.listen", ["0.0.0.0:9418"], "can be reached from other machines"),
+        ("metrics.listen", ["[::]:9418"], "can be reached from other machines"),
+        ("metrics.listen", ["example.com:80"], "can be reached from other machines"),
+        ("metrics.listen", ["[::1]:80", "[::1]:80"], "has an address twice"),
         ("events.disable_geoip", "yes", "is neither true nor false"),
         ("log.level", False, "false is not known; write debug or info"),
     ],
@@ -198,26 +217,24 @@ def test_a_wrong_value_is_refused(key: str, given: object, complaint: str) -> No
                 "each needs a path of its own"
             ),
         ),
+        (
+            {"metrics": {"listen": ["unix:/run/leanbase-relay/control.sock"]}},
+            (
+                "metrics.listen: unix:/run/leanbase-relay/control.sock is "
+                "control.path; each needs a path of its own"
+            ),
+        ),
+        (
+            {"http": {"listen": ["unix:/run/leanbase-relay/control.sock"]}},
+            (
+                "http.listen: unix:/run/leanbase-relay/control.sock is control.path; "
+                "each needs a path of its own"
+            ),
+        ),
     ],
 )
 def test_an_impossible_combination_is_refused(document: object, complaint: str) -> None:
     assert complaints(document) == (complaint,)
-
-
-@pytest.mark.parametrize(
-    ("key", "given", "complaint"),
-    [
-        ("http.listen", ["127.0.0.1:8010"], "is not built in this version; write []"),
-        ("http.listen", ["unix:/run/h.sock"], "is not built in this version"),
-    ],
-)
-def test_what_is_not_built_yet_is_refused_and_not_ignored(
-    key: str, given: object, complaint: str
-) -> None:
-    [problem] = complaints(setting(key, given))
-
-    assert problem.startswith(f"{key}: ")
-    assert complaint in problem
 
 
 @pytest.mark.parametrize(

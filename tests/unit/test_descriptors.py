@@ -37,4 +37,4 @@ def test_producers_leave_the_relay_what_it_needs(limit: int, lanes: int) -> None
     removed = descriptors.for_removed_files(limit)
 
     assert producers >= limit // 4
-    assert producers + removed <= limit - min(limit // 2, 196 + 6 * lanes)
+    assert producers + removed <= limit - min(limit // 2, 484 + 6 * lanes)

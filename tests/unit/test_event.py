@@ -9,18 +9,16 @@ import pytest
 from leanbase_relay.intake.event import Judge, Judged, Refusal
 from leanbase_relay.store.chunk import Chunk, split
 from tests.support.intake import event
+from tests.support.keys import KEY, key_ring
 
 NOW_MS = 1_772_366_400_123
 MAX_BYTES = 2000
 BAD = b'{"event":"e"}\n'
 
 
-def judge(*, max_events: int = 5000, disable_geoip: bool = False) -> Judge:
+def judge(**settings: Any) -> Judge:
     return Judge(
-        max_bytes=MAX_BYTES,
-        projects=frozenset({"default", "shop"}),
-        disable_geoip=disable_geoip,
-        max_events=max_events,
+        max_bytes=MAX_BYTES, projects=frozenset({"default", "shop"}), **settings
     )
 
 
@@ -130,6 +128,22 @@ class TestRuns:
         result = judged(b'{"project":"nowhere",' + event(1)[1:])
 
         assert reasons(result) == {1: "project: 'nowhere' is not configured"}
+
+    def test_an_sdks_event_keeps_what_looks_like_such_a_head(self) -> None:
+        run = b'{"project":"shop",' + event(1)[1:].strip()
+
+        assert events_of(judged(run, from_sdk=True)) == [run]
+
+    def test_a_key_in_the_properties_is_taken_out_of_that_event_alone(self) -> None:
+        """Found among many, on the way on which nothing is decoded."""
+        lines = [event(number).strip() for number in range(100)]
+        keyed = event(50, properties={"token": KEY, "n": 50}).strip()
+
+        result = judged(b"\n".join([*lines[:50], keyed, *lines[51:]]), keys=key_ring())
+
+        stored = events_of(result)
+        assert [*stored[:50], *stored[51:]] == [*lines[:50], *lines[51:]]
+        assert json.loads(stored[50])["properties"] == {"n": 50}
 
     def test_who_made_the_stamps_is_known_of_each_event(self) -> None:
         bare = b'{"event":"e","distinct_id":"u"}\n'
@@ -300,6 +314,16 @@ class TestDeadLetter:
         letter = Refusal(1, "not valid UTF-8", line, "default").dead_letter("socket")
 
         assert (letter.event, letter.distinct_id, letter.uuid) == ("e", None, "foo")
+
+    def test_no_key_is_kept_in_it_be_it_on_the_edge_of_the_cut(self) -> None:
+        keyed = event(1, uuid="no", token=KEY).strip()
+        long = b"x" * (MAX_BYTES - 3) + KEY.encode() + b"x"
+
+        refusals = judged(b"\n".join([keyed, long]), keys=key_ring()).refusals
+
+        assert [KEY[:3].encode() in refusal.text for refusal in refusals] == [False] * 2
+        assert refusals[0].text == keyed.replace(KEY.encode(), b"********")
+        assert len(refusals[1].text) == MAX_BYTES
 
     def test_the_line_is_cut_to_the_limit(self) -> None:
         (refusal,) = judged(b"x" * (MAX_BYTES + 5)).refusals

@@ -83,3 +83,13 @@ def test_in_the_end_only_the_configuration_is_left() -> None:
         assert requests < 20 * GROW_AFTER
 
     assert limit.of(MAX) == MAX
+
+
+def test_events_that_seldom_fill_a_request_let_it_grow_all_the_same() -> None:
+    limit = Limit(300)
+
+    for _ in range(100 * GROW_AFTER):
+        taken = limit.of(MAX) // 300 * 300  # whole events
+        limit.delivered(taken, MAX)
+
+    assert limit.of(MAX) == MAX

@@ -2,11 +2,20 @@
 
 import json
 import uuid
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from leanbase_relay.intake.line import Refused, Rules, depth, judge_line, mint_uuid
+from leanbase_relay.intake.line import (
+    Line,
+    Refused,
+    Rules,
+    depth,
+    judge_line,
+)
+from leanbase_relay.intake.uuids import mint_uuid
+from tests.support.keys import key_ring
 
 NOW_MS = 1_772_366_400_123  # 2026-03-01T12:00:00.123Z
 NOW = "2026-03-01T12:00:00.123Z"
@@ -481,3 +490,53 @@ def test_minted_uuids_sort_by_their_time() -> None:
     assert earlier < later
     assert uuid.UUID(earlier).int >> 80 == NOW_MS
     assert uuid.UUID(earlier).variant == uuid.RFC_4122
+
+
+class TestKeysInside:
+    KEYED = replace(RULES, keys=key_ring())
+
+    def test_a_projects_key_is_taken_out_of_the_properties(self) -> None:
+        """Where browser SDKs put it."""
+        line = line_with(properties={"a": 1, "token": " phc_test ", "b": 2})
+
+        assert accepted(line, self.KEYED)["properties"] == {"a": 1, "b": 2}
+
+    def test_so_is_one_that_is_spelled_otherwise(self) -> None:
+        line = raw(r'"properties":{"\u0074oken":"\u0070hc_test","b":1.10}')
+
+        assert judged(line, self.KEYED).endswith(b'"properties":{"b":1.10}}')
+
+    @pytest.mark.parametrize("token", ["phc_other", 7, None, ["phc_test"]])
+    def test_any_other_token_is_the_apps_own(self, token: object) -> None:
+        line = line_with(properties={"token": token})
+
+        assert judged(line, self.KEYED) == line
+
+
+class TestFromSdks:
+    """Protocol v0 knows nothing of what is for the relay, nor of v1's members."""
+
+    SDKS = replace(RULES, from_sdk=True)
+
+    @pytest.mark.parametrize(
+        "member",
+        [
+            '"project":"shop"',
+            '"project":7',
+            '"historical_migration":true',
+            '"historical_migration":"x"',
+            '"session_id":"s"',
+            '"options":{"cookieless_mode":true}',
+        ],
+    )
+    def test_such_members_pass_through(self, member: str) -> None:
+        line = raw(member)
+
+        result = judge_line(line, self.SDKS, project="default", now_ms=NOW_MS)
+
+        assert result == Line("default", line)
+
+    def test_an_event_that_is_too_long_is_called_one(self) -> None:
+        assert refusal_of(line_with(text="x" * 2000), self.SDKS) == (
+            "event is longer than events.max_bytes (2000 bytes)"
+        )

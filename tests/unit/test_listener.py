@@ -91,3 +91,49 @@ def test_a_path_may_be_as_long_as_the_kernel_takes(short_dir: Path) -> None:
 
 def test_to_unlink_what_is_gone_is_no_error(short_dir: Path) -> None:
     listener.unlink(short_dir / "relay.sock")
+
+
+class TestPorts:
+    @pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.9"])
+    def test_an_address_is_listened_on(self, host: str) -> None:
+        (sock,) = listener.listen_tcp(host, 0)
+        with sock:
+            socket.create_connection(sock.getsockname()).close()
+
+            assert sock.getsockname()[0] == host
+            assert not sock.getblocking()
+
+    def test_localhost_is_this_machine_in_both_families(self) -> None:
+        socks = listener.listen_tcp("localhost", 0)
+        try:
+            addresses = [sock.getsockname()[:2] for sock in socks]
+            port = addresses[0][1]
+
+            assert addresses[0] == ("127.0.0.1", port)
+            assert addresses[1:] in ([], [("::1", port)])  # where there is IPv6
+        finally:
+            for sock in socks:
+                sock.close()
+
+    def test_a_port_that_is_taken_is_refused_with_its_name(self) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            port = taken.getsockname()[1]
+
+            for host in ("127.0.0.1", "localhost"):
+                with pytest.raises(
+                    listener.SocketInUse, match=f"listens on 127.0.0.1:{port}; stop"
+                ):
+                    listener.listen_tcp(host, port)
+
+    def test_localhost_is_not_shared_with_somebody_else(self) -> None:
+        """Else half of the producers would reach that one."""
+        try:
+            taken = socket.create_server(("::1", 0), family=socket.AF_INET6)
+        except OSError:
+            pytest.skip("no IPv6 here")
+        with taken, pytest.raises(listener.SocketInUse, match=r"\[::1\]"):
+            listener.listen_tcp("localhost", taken.getsockname()[1])
+
+    def test_an_address_of_nobody_is_refused(self) -> None:
+        with pytest.raises(RelayError, match=r"cannot listen on 192\.0\.2\.1:1"):
+            listener.listen_tcp("192.0.2.1", 1)

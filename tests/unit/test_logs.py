@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from leanbase_relay import logs
-from tests.support.clock import FakeClock
 
 log = logging.getLogger("leanbase_relay.forward.lane")
 
@@ -131,14 +130,3 @@ def test_setting_up_again_replaces_what_was() -> None:
 
     assert before.getvalue() == ""
     assert json.loads(after.getvalue())["event"] == "stopped"
-
-
-def test_what_happens_again_and_again_is_said_once_a_minute(clock: FakeClock) -> None:
-    seldom = logs.Seldom(clock)
-
-    said = []
-    for _ in range(120):
-        said.append(seldom.times())
-        clock.now += 1.5
-
-    assert [times for times in said if times] == [1, 40, 40]

@@ -20,6 +20,7 @@ from leanbase_relay.intake.spool_text import (
     is_gzip,
 )
 from leanbase_relay.store.chunk import MAX_CHUNK_BYTES
+from tests.support.clock import FakeClock
 
 
 class Pieces:
@@ -224,7 +225,7 @@ def test_a_name_is_shown_on_one_line(name: str, wanted: str) -> None:
 
 
 def test_a_problem_names_a_few_files_and_counts_the_rest() -> None:
-    problems = Problems()
+    problems = Problems(FakeClock())
     for number in range(500):
         problems.add(Problem.UNREADABLE, f"{number}", "Permission denied")
 

@@ -1,6 +1,9 @@
 import json
 
+import pytest
+
 from leanbase_relay.store import stamps
+from leanbase_relay.store.chunk import Damaged
 from tests.support.clock import FakeClock
 
 
@@ -28,6 +31,17 @@ def test_a_clock_that_is_set_is_noticed_however_long_after(clock: FakeClock) -> 
 def test_a_small_correction_is_left_alone(clock: FakeClock) -> None:
     note = stamps.noted(((0, 1),), clock)
     clock.wall_offset += 0.9
+
+    assert stamps.shift_ms(note, clock) == 0
+
+
+def test_boots_that_cannot_be_told_apart_are_not_taken_for_one(
+    clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A unit with ProcSubset=pid hides the boot id; each boot moved all stamps."""
+    monkeypatch.setattr(FakeClock, "boot_id", "")
+    note = stamps.noted(((0, 1),), clock)
+    clock.wall_offset += 86_400  # as a boot looks to the other clock
 
     assert stamps.shift_ms(note, clock) == 0
 
@@ -76,3 +90,19 @@ def test_a_stamp_beyond_the_calendar_stays(clock: FakeClock) -> None:
     last = event(0, "9999-12-31T23:59:59.000Z")
 
     assert stamps.shifted(last, note, 86_400_000) == last
+
+
+@pytest.mark.parametrize(
+    "note", ["", "{", "7", "[]", '{"boot":1}', '{"boot":"%s","apart_ms":"x"}']
+)
+def test_a_damaged_note_moves_nothing(clock: FakeClock, note: str) -> None:
+    """No checksum is on it, and a lane that falls over it would do so for ever."""
+    assert stamps.shift_ms(note.replace("%s", clock.boot_id), clock) == 0
+
+
+def test_a_note_that_does_not_fit_the_events_is_damage(clock: FakeClock) -> None:
+    note = stamps.noted(((1, 9),), clock)
+    assert note is not None
+
+    with pytest.raises(Damaged):
+        stamps.shifted(event(0, "1970-01-01T00:00:05.000Z"), note, 1_500)

@@ -8,18 +8,17 @@ import pytest
 from leanbase_relay.forward.lane import LaneStatus
 from leanbase_relay.status import (
     STATES,
-    Life,
     ProjectView,
     SpoolView,
     StoreView,
     View,
     exit_code,
     json_status,
+    one_line,
     screen_status,
     status,
-    waits_since,
 )
-from leanbase_relay.store.reader import Oldest
+from leanbase_relay.store.reader import Life, Oldest
 from leanbase_relay.store.totals import Position, Totals
 
 NOW = 1_800_000_000.0
@@ -56,7 +55,7 @@ def lane(state: str, **members: object) -> ProjectView:
 
 
 @pytest.mark.parametrize(
-    ("skew", "said"), [(151, "151 s ahead of"), (-3600, "3,600 s behind")]
+    ("skew", "said"), [(151, "2 min ahead of"), (-3600, "60 min behind")]
 )
 def test_a_clock_that_differs_from_the_upstreams_is_a_problem(
     skew: float, said: str
@@ -155,6 +154,7 @@ def test_a_store_that_takes_nothing_is_degraded(store: dict[str, object]) -> Non
     assert look["state"] == "degraded"
     (problem,) = look["problems"]
     assert "refused" in problem
+    assert "store.max_bytes, 1.0 GiB)" in problem or not store.get("full")
 
 
 def test_a_daemon_that_does_not_answer_is_unresponsive() -> None:
@@ -182,7 +182,7 @@ def test_a_lane_that_is_held_says_what_to_do() -> None:
 
     assert "Project shop is held" in problem
     assert "api_key" in problem
-    assert "in 280 s" in problem
+    assert "in 4 min" in problem
     assert "leanbase-relay flush" in problem
 
 
@@ -193,6 +193,35 @@ def test_a_lane_that_backs_off_says_that_it_mends_itself() -> None:
 
     assert "mends itself" in look["problems"][0]
     assert look["projects"]["default"]["upstream"]["attempt"] == 3
+
+
+def test_the_worst_project_is_told_first() -> None:
+    projects = {"a": lane("backing_off"), "b": lane("held"), "c": lane("flowing")}
+
+    first, second = status(view(projects=projects))["problems"]
+
+    assert "Project b is held" in first
+    assert "Project a cannot deliver" in second
+
+
+def test_rates_are_for_the_screen_alone() -> None:
+    look = screen_status(view(), rates={"drain_seconds": 1.0}, history={})
+
+    assert "rates" in look
+    assert json_status(look).keys() == status(view()).keys()
+
+
+@pytest.mark.parametrize(
+    ("state", "drain_seconds"), [("flowing", 7.0), ("held", None), ("idle", None)]
+)
+def test_when_it_will_be_done_is_known_while_all_of_it_flows(
+    state: str, drain_seconds: float | None
+) -> None:
+    rates = {"out_per_second": 1.0, "drain_seconds": 7.0}
+
+    look = screen_status(view(projects={"default": lane(state)}), rates=rates)
+
+    assert look["rates"] == {"out_per_second": 1.0, "drain_seconds": drain_seconds}
 
 
 def test_stamps_are_of_the_wall_clock_in_utc() -> None:
@@ -232,7 +261,7 @@ TODAY = Life(last_before=7, begun_at=NOW - 600)
 def test_no_clock_makes_an_event_wait_for_longer_than_it_can_have(
     chunk: int, stamp: float, life: Life | None, since: float | None
 ) -> None:
-    assert waits_since(Oldest(chunk, round(stamp * 1000)), life=life) == since
+    assert Oldest(chunk, round(stamp * 1000)).since(life) == since
 
 
 def test_problems_of_the_spool_and_of_the_daemon_are_told() -> None:
@@ -290,9 +319,8 @@ def test_the_screen_is_told_of_dead_letters_and_machines_what_the_contract_says(
     )
 
     assert look["dead_letters"] == {"kept": 6, "given_up": 2}
-    assert json_status(look) == status(
-        view(projects={"default": letters(), "shop": letters(None, 2)})
-    )
+    # Not the values: what is free on the disk changes from one look to the next.
+    assert json_status(look).keys() == status(view()).keys()
 
 
 @pytest.mark.parametrize(
@@ -301,3 +329,18 @@ def test_the_screen_is_told_of_dead_letters_and_machines_what_the_contract_says(
 )
 def test_the_exit_code_follows_from_the_state(state: str, code: int) -> None:
     assert exit_code(state) == code
+
+
+@pytest.mark.parametrize(
+    ("lanes", "refuses", "problem", "said"),
+    [
+        ([], False, None, "idle, 1,201 events waiting"),
+        (["idle", "backing_off"], False, None, "backing off, 1,201 events waiting"),
+        (["held", "flowing"], True, None, "degraded, 1,201 events waiting"),
+        (["idle"], False, "Look.", "idle, 1,201 events waiting; Look."),
+    ],
+)
+def test_systemctl_is_told_the_worst_in_one_line(
+    lanes: list[str], *, refuses: bool, problem: str | None, said: str
+) -> None:
+    assert one_line(lanes, waiting=1201, refuses=refuses, problem=problem) == said

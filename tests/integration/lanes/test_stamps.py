@@ -180,3 +180,25 @@ def test_a_part_of_a_chunk_that_was_sent_leaves_the_rest_as_it_is(
     lane.run()
 
     assert stamps(sink) == [["2026-03-01T12:00:00Z", IN_1970], [IN_1970, IN_1970]]
+
+
+def test_what_an_earlier_attempt_may_have_brought_stays_as_it_is(
+    relay: Relay, sink: Sink, clock: LaneClock
+) -> None:
+    """Steps: an answer of 503; nobody listens; the clock is set; all is well."""
+    take(relay)
+    sink.follow(Script().then(BUSY))
+    lane = relay.lane(sink, clock)
+
+    def goes() -> None:
+        lane.upstream.url = Nobody().url
+
+    def comes_back() -> None:
+        set_clock(clock)
+        lane.upstream.url = sink.url
+
+    clock.meanwhile = [lambda: None, goes, comes_back]
+    lane.run()
+
+    first, second = stamps(sink)
+    assert first == second

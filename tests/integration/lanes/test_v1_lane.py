@@ -223,3 +223,48 @@ def test_the_same_event_by_either_protocol_is_the_same_row(
     assert found["batch"].key == found["v1"].key
     assert found["batch"].timestamp == found["v1"].timestamp
     assert found["batch"].properties == found["v1"].properties
+
+
+def test_what_is_settled_of_a_first_chunk_does_not_begin_the_batch_anew(
+    relay: Relay, sink: Sink, clock: LaneClock
+) -> None:
+    first, second = relay.add(3), relay.add(3)
+    again = Ruling("retry", uuids=frozenset({second[0]}))
+    sink.follow(Script().then(Fault.results(again)))
+    clock.meanwhile = [lambda: None, relay.settled]
+
+    relay.lane(sink, clock, protocol="v1").run()
+
+    assert sent_uuids(sink) == [[*first, *second], [second[0]]]
+    one, other = header(sink, "PostHog-Request-Id")
+    assert one == other
+    assert header(sink, "PostHog-Attempt") == ["1", "2"]
+
+
+def test_the_last_event_of_a_batch_is_refused_and_nothing_is_sent_again(
+    relay: Relay, sink: Sink, clock: LaneClock
+) -> None:
+    sent = relay.add(4)
+    again = Fault.results(Ruling("retry", uuids=frozenset({sent[1]})))
+    sink.follow(Script().then(again).then(Fault.answer(400, "no")))
+
+    relay.lane(sink, clock, protocol="v1").run()
+
+    assert sent_uuids(sink)[:1] == [sent]
+    assert len(sink.requests) == 2
+    totals = relay.totals()
+    assert (totals.delivered, totals.dead, totals.backlog_events) == (3, 1, 0)
+
+
+def test_an_answer_that_took_events_is_no_upstream_that_refuses_everything(
+    relay: Relay, sink: Sink, clock: LaneClock
+) -> None:
+    sent = relay.add(100)
+    dropped = frozenset(sent[: MOST_IN_A_ROW + 5])
+    sink.follow(Script().then(Fault.results(Ruling("drop", uuids=dropped))))
+
+    relay.lane(sink, clock, protocol="v1").run()
+
+    totals = relay.totals()
+    assert (totals.delivered, totals.dead) == (75, MOST_IN_A_ROW + 5)
+    assert len(sink.requests) == 1

@@ -2,7 +2,7 @@
 
 import pytest
 
-from leanbase_relay.sink.lz64 import Broken, TooLong, decompress
+from leanbase_relay.lz64 import Broken, TooLong, decompress
 
 VECTORS = [
     ("", "Q==="),
