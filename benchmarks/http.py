@@ -24,8 +24,11 @@ def ask(setting: Setting) -> Sample:
     singles = lines[: _QUICK_SINGLES if setting.quick else _SINGLES]
     batches = _sent(setting, lines, clients=1, batch=BATCH)
     single = _sent(setting, singles, clients=CLIENTS, batch=1)
+    stored = _streamed(setting, lines)
     return {
-        "stored": _streamed(setting, lines),
+        "stored": stored,
+        "batches_to_socket": batches["events_per_second"] / stored,
+        "singles_to_socket": single["events_per_second"] / stored,
         **{f"batches_{name}": value for name, value in batches.items()},
         **{f"singles_{name}": value for name, value in single.items()},
     }
@@ -94,6 +97,13 @@ QUESTION = Question(
             at_least(60_000),
             {"stored": "the socket stores"},
         ),
+        Figure(
+            "batches_to_socket",
+            "  of the socket",
+            "times",
+            at_least(0.3),
+            is_ratio=True,
+        ),
         Figure("batches_p99_ms", "  until 200, p99", "ms"),
         memory("batches_rss_max_mb"),
         Figure("batches_cpu_us_per_request", "  processor time", "µs/request"),
@@ -103,6 +113,13 @@ QUESTION = Question(
             "requests/s",
             at_least(4_000),
             {"stored": "the socket stores"},
+        ),
+        Figure(
+            "singles_to_socket",
+            "  of the socket",
+            "times",
+            at_least(0.02),
+            is_ratio=True,
         ),
         Figure("singles_p50_ms", "  until 200, median", "ms"),
         Figure("singles_p99_ms", "  until 200, p99", "ms", at_most(50)),
