@@ -74,7 +74,7 @@ def measure(setting: Setting, place: Path) -> Sample:
             "decode_and_commit": events / (decode_seconds + commit_seconds),
             "write": events / _seconds(write, packed),
             "inflate": events / _seconds(deflate.decompress, packed),
-            "gzip": events / _seconds(deflate.gzip, bodies),
+            "gzip": events / _seconds(deflate.compress, bodies),
         }
 
 

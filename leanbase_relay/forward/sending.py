@@ -12,8 +12,10 @@ from typing import NamedTuple, Protocol
 
 import msgspec
 
+from leanbase_relay import deflate
 from leanbase_relay.forward.batch import Batch
 from leanbase_relay.forward.verdict import Answer, Judgement, Verdict, judge
+from leanbase_relay.store.chunk import Packed, unpack
 from leanbase_relay.store.totals import Position
 
 MAX_ANSWER_BYTES = 64 << 10
@@ -22,16 +24,37 @@ MAX_ANSWER_BYTES = 64 << 10
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One attempt's request, before compression.
+    """One attempt's request.
 
     Attributes:
+        parts: of the body, in order; some packed already.
         max_answer_bytes: what is read of the answer, at most.
     """
 
     path: str
     headers: Mapping[str, str]
-    body: bytes
+    parts: tuple[bytes | Packed, ...]
     max_answer_bytes: int = MAX_ANSWER_BYTES
+
+    @property
+    def body(self) -> bytes:
+        """The body as JSON."""
+        return b"".join(
+            unpack(part) if isinstance(part, Packed) else part for part in self.parts
+        )
+
+    @property
+    def gzip(self) -> bytes:
+        """The body, packed; what was packed already is taken as it is."""
+        packed: list[bytes] = []
+        texts: list[bytes] = []
+        for part in self.parts:
+            if isinstance(part, Packed):
+                packed += (deflate.compress(*texts), part.data)
+                texts = []
+            else:
+                texts.append(part)
+        return deflate.joined([*packed, deflate.compress(*texts)])
 
 
 class Settled(NamedTuple):
@@ -104,13 +127,12 @@ class BatchSending:
     def request(self, *, key: str, now: float) -> Request:
         # `sent_at` is the time of this very attempt. A stored one would make the
         # upstream move every event to its arrival time.
-        body = b'{"api_key":%b,"sent_at":"%b",%b"batch":[%b]}' % (
+        head = b'{"api_key":%b,"sent_at":"%b",%b"batch":[' % (
             msgspec.json.encode(key),
             rfc_3339(now).encode(),
             b'"historical_migration":true,' if self._batch.historical else b"",
-            self._batch.event_bytes,
         )
-        return Request(self.path, {}, body)
+        return Request(self.path, {}, (head, *self._batch.parts(), b"]}"))
 
     def judge(self, answer: Answer, *, now: float) -> Judgement:
         judgement = judge(answer, now=now)

@@ -88,8 +88,9 @@ class V1Sending:
         self._created_at = rfc_3339(created_at)
         self._id = str(uuid.uuid4())
         self._attempts = 0
-        self._events = split(batch.event_bytes)
-        self._names = _names_of(batch.event_bytes)
+        event_bytes = batch.event_bytes
+        self._events = split(event_bytes)
+        self._names = _names_of(event_bytes)
         self._open = list(range(len(self._events)))
         self._refused: dict[int, Judgement] = {}
         self._given = 0
@@ -122,7 +123,7 @@ class V1Sending:
             "PostHog-Request-Timestamp": rfc_3339(now),
         }
         room = MAX_ANSWER_BYTES + len(self._open) * MAX_RESULT_BYTES
-        return Request(PATH, headers, body, room)
+        return Request(PATH, headers, (body,), room)
 
     def judge(self, answer: Answer, *, now: float) -> Judgement:
         judgement = judge(answer, now=now)

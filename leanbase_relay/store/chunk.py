@@ -68,6 +68,11 @@ class Packed:
     data: bytes
     checksum: int
 
+    @property
+    def is_sound(self) -> bool:
+        """Whether these are the bytes that were written."""
+        return zlib.crc32(self.data) == self.checksum
+
 
 def pack(event_bytes: bytes, *, tightly: bool = False) -> Packed:
     """Deflate event bytes and take the checksum of the result."""
@@ -82,7 +87,7 @@ def unpack(packed: Packed) -> bytes:
     Raises:
         Damaged: the checksum does not match, or the data do not inflate.
     """
-    if zlib.crc32(packed.data) != packed.checksum:
+    if not packed.is_sound:
         raise Damaged("the checksum does not match")
     try:
         return deflate.decompress(packed.data)
