@@ -1,7 +1,7 @@
 # Each target makes the virtual environment it needs; python3 (3.11 or newer),
 # its venv module and make are all that is assumed.
 .DEFAULT_GOAL := all
-.PHONY: all run test test-all chaos powercut acceptance check fix cover bench bench-check bench-docs build deb clean
+.PHONY: all run test test-all chaos powercut acceptance check fix cover bench bench-check bench-keep build deb clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -47,8 +47,9 @@ bench: .venv/ready                    ## the benchmarks, beside peers and bare l
 bench-check: .venv/ready              ## a short run's ratios beside the kept ones: what fell by a fifth
 	$(BIN)/python -m benchmarks check
 
-bench-docs: .venv/ready               ## the kept figures into README.md and docs/benchmarks.md
-	$(BIN)/python -m benchmarks docs
+bench-keep: .venv/ready               ## what bench-check reads and the documents show; half an hour
+	$(BIN)/python -m benchmarks run --keep && $(BIN)/python -m benchmarks run --quick --rounds 3 --keep
+	$(BIN)/python -m benchmarks growth && $(BIN)/python -m benchmarks docs
 
 build: .venv/ready                    ## sdist and wheel, then the packaging tests
 	$(BIN)/python -m build --no-isolation && $(BIN)/python -P -m pytest tests/packaging

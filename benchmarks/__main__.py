@@ -15,6 +15,7 @@ from benchmarks import (
     check,
     drain,
     end_to_end,
+    growth,
     http,
     idle,
     many,
@@ -125,6 +126,24 @@ def check_(only: tuple[str, ...], directory: Path | None) -> None:
     if falls:
         sys.exit(1)
     print(f"no ratio fell by more than {check.MOST_FALL:.0%}")
+
+
+@main.command("growth")
+@_directory
+def growth_(directory: Path | None) -> None:
+    """Ten, a hundred, a thousand times as much: drawn into docs/growth-*.svg."""
+    try:
+        found = growth.measure(directory)
+    except (ChildFailed, FileNotFoundError) as failed:
+        raise click.ClickException(str(failed)) from failed
+    _keep(found, KEPT / "growth.json")
+    for name, chart in growth.charts(found).items():
+        place = readme.ROOT / "docs" / f"{name}.svg"
+        place.write_text(chart.svg())
+        print(f"drawn as {place}")
+        for series in chart.series:
+            shown = (f"{much:,}: {cost:.3g}" for much, cost in series.points)
+            print(f"  {series.label}: {', '.join(shown)} µs")
 
 
 @main.command()

@@ -96,8 +96,6 @@ def _port(url: str) -> int:
 def _figures(peer: Peer) -> tuple[Figure, ...]:
     key = peer.key
     rate = Figure(f"{key}_events_per_second", peer.name, "events/s", absent=peer.absent)
-    if peer.program is None:
-        return (rate,)
     return (
         rate,
         Figure(

@@ -4,10 +4,9 @@ Beside them, in the same round, what the JSON Lines socket stores of the same ev
 the way behind both is the same, so the difference is HTTP.
 """
 
-import socket
 from pathlib import Path
 
-from benchmarks import http_producer, producer, relay
+from benchmarks import http_producer, producer, relay, upstream
 from benchmarks.question import Figure, Question, Sample, Setting, at_least, at_most
 from benchmarks.question import memory_figure as memory
 
@@ -38,7 +37,7 @@ def _sent(setting: Setting, lines: list[bytes], *, clients: int, batch: int) -> 
     """What comes of them by HTTP."""
     with setting.fresh() as place:
         events = _written(place, lines)
-        log, port = place / "producer.log", _free_port()
+        log, port = place / "producer.log", upstream.free_port()
         with (
             relay.started(place, http_port=port) as daemon,
             http_producer.ready(
@@ -73,11 +72,6 @@ def _streamed(setting: Setting, lines: list[bytes]) -> float:
             sender.say("go")
             sent = sender.hear(within_seconds=_WITHIN_SECONDS)
             return float(sent["events"] / (sent["ended"] - sent["started"]))
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as sock:
-        return int(sock.getsockname()[1])
 
 
 def _written(place: Path, lines: list[bytes]) -> Path:

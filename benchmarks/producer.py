@@ -6,6 +6,7 @@ reports times and its own processor time, so that one sees when it is the limit.
 
 import argparse
 import json
+import resource
 import select
 import selectors
 import socket
@@ -58,6 +59,8 @@ def ready(
 
 def main() -> None:
     """Read, connect, wait for the word, send, report."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("mode", choices=("stream", "clients", "pour", "paced"))
     parser.add_argument("socket")

@@ -71,7 +71,7 @@ class Figure:
         beside: keys of the bare limits that are printed next to it, with their names.
         is_ratio: whether it can be compared between machines; such a figure has a
             target, which says which way is better. `check` holds it to the kept one.
-        absent: what is said where the sample has no such figure.
+        absent: what is said where the sample has no such figure; else it has no line.
     """
 
     key: str

@@ -127,16 +127,20 @@ QUESTION = Question(
         Figure("p99_us", "  p99", "µs", beside={"bare_p99_us": "commit alone"}),
         Figure("p999_us", "  p99.9", "µs", beside={"bare_p999_us": "commit alone"}),
         Figure("cpu_us_per_event", "  processor time of the relay", "µs/event"),
-        Figure("load_events_per_second", "while half of what it can", "events/s"),
+        Figure(
+            "load_events_per_second",
+            "while half of what it can store streams in",
+            "events/s",
+        ),
         Figure(
             "loaded_median_us",
-            "  median",
+            "  until `stored`, median",
             "µs",
             beside={"loaded_bare_median_us": "commit alone"},
         ),
         Figure(
             "loaded_p99_us",
-            "  p99",
+            "  until `stored` under half load, p99",
             "µs",
             beside={"loaded_bare_p99_us": "commit alone"},
         ),

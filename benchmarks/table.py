@@ -70,7 +70,7 @@ def _marked(name: str, text: str) -> str:
 
 
 def _marks(name: str) -> tuple[str, str]:
-    return f"<!-- {name}: written by `make bench-docs` -->", f"<!-- end of {name} -->"
+    return f"<!-- {name}: written by `make bench-keep` -->", f"<!-- end of {name} -->"
 
 
 def _line(cells: Iterable[str]) -> str:
@@ -80,13 +80,14 @@ def _line(cells: Iterable[str]) -> str:
 def _rows(question: Question, result: Result) -> Iterator[tuple[str, ...]]:
     found = result["questions"].get(question.name)
     for figure in question.figures if found else ():
-        yield _row(figure, found)
+        if figure.key in found["medians"] or figure.absent:
+            yield _row(figure, found)
 
 
 def _row(figure: Figure, found: Mapping[str, Any]) -> tuple[str, ...]:
     medians = found["medians"]
     if figure.key not in medians:
-        return (figure.label, figure.absent or "not measured", "", "", "", "")
+        return (figure.label, figure.absent, "", "", "", "")
     values = [one[figure.key] for one in found["rounds"] if figure.key in one]
     value = medians[figure.key]
     aim = ""

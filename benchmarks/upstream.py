@@ -69,6 +69,12 @@ def started(
         yield server, f"http://127.0.0.1:{port}"
 
 
+def free_port() -> int:
+    """A port of this machine on which nobody listens."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
 def main() -> None:
     """Serve until ended."""
     parser = argparse.ArgumentParser(description=__doc__)

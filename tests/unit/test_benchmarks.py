@@ -2,12 +2,16 @@
 
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree as ET
 
 import pytest
 
 from benchmarks import table
 from benchmarks.check import falls
+from benchmarks.plot import Chart, Series
 from benchmarks.question import Figure, Question, at_least, at_most
+
+SVG = "{http://www.w3.org/2000/svg}"
 
 QUESTION = Question(
     "made-up",
@@ -64,7 +68,7 @@ def test_a_peer_that_is_not_there_is_said_to_be_missing() -> None:
 
 def test_a_table_replaces_what_stood_between_its_marks(tmp_path: Path) -> None:
     document = tmp_path / "page.md"
-    start = "<!-- figures: written by `make bench-docs` -->"
+    start = "<!-- figures: written by `make bench-keep` -->"
     document.write_text(f"before\n{start}\nold\n<!-- end of figures -->\nafter\n")
 
     table.write_into(document, "figures", "new\nrow \\1")
@@ -72,3 +76,36 @@ def test_a_table_replaces_what_stood_between_its_marks(tmp_path: Path) -> None:
     assert table.stands_in(document, "figures") == "new\nrow \\1"
     assert document.read_text().startswith("before\n")
     assert document.read_text().endswith("\nafter\n")
+
+
+def parsed(chart: Chart) -> ET.Element:
+    return ET.fromstring(chart.svg())  # noqa: S314 - our own
+
+
+def test_a_chart_is_svg_with_every_point_in_it() -> None:
+    chart = Chart(
+        title="Cost < gain",
+        across="Events",
+        up="µs",
+        series=[
+            Series("storing", [(10, 2.5), (1_000, 2.6)]),
+            Series("sending", [(10, 0.5), (1_000, 0.4)]),
+        ],
+    )
+
+    drawn = parsed(chart)
+
+    texts = [each.text for each in drawn.iter(f"{SVG}text")]
+    assert {"2.5", "2.6", "0.5", "0.4", "10", "1,000", "Cost < gain"} <= set(texts)
+    assert len(list(drawn.iter(f"{SVG}polyline"))) == 2
+    low, high = (
+        [float(at.split(",")[1]) for at in line.attrib["points"].split()]
+        for line in drawn.iter(f"{SVG}polyline")
+    )
+    assert max(low) < min(high)  # what costs more stands higher
+
+
+def test_equal_points_are_drawn_too() -> None:
+    chart = Chart("t", "a", "u", [Series("one", [(1, 1.0)])])
+
+    assert parsed(chart) is not None
