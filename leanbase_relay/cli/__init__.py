@@ -26,6 +26,7 @@ COMMANDS = {
     "group": "capture",
     "pageview": "capture",
     "flush": "flush",
+    "top": "top",
     "peek": "look",
     "export": "look",
     "query": "look",

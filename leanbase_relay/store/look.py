@@ -16,6 +16,7 @@ import msgspec
 
 from leanbase_relay.store import schema
 from leanbase_relay.store.chunk import Damaged, Packed, split, unpack
+from leanbase_relay.store.names import Counts, names_of
 from leanbase_relay.store.totals import BEGINNING, read_totals
 
 PAGE_ROWS = 500
@@ -68,6 +69,18 @@ class Waiting(NamedTuple):
     accepted_at_ms: int
 
 
+class Called(NamedTuple):
+    """What the events of one chunk are called, those that wait."""
+
+    project: str
+    counts: Counts
+    accepted_at_ms: int
+
+
+Known = dict[tuple[int, int, int], Counts]
+"""What a former look read: by a chunk's id, its events, and those that are done."""
+
+
 class _Row(NamedTuple):
     id: int
     project: str
@@ -117,6 +130,25 @@ class Look:
             for event in events[self._done(row) :]:
                 if name is None or _one(event).event == name:
                     yield Waiting(row.project, event, row.accepted_at_ms)
+
+    def names(self, before: Known, seen: Known) -> Iterator[Called]:
+        """What the backlog's events are called, chunk by chunk, oldest first.
+
+        Args:
+            before: what a former look has seen, and is not read again.
+            seen: takes what this one sees.
+        """
+        for row in self._rows(None):
+            done = self._done(row)
+            key = (row.id, row.events, done)
+            counts = before.get(key)
+            if counts is None:
+                try:
+                    counts = names_of(self._bytes_of(row.id), after=done)
+                except Damaged:
+                    continue  # its lane will say so
+            seen[key] = counts
+            yield Called(row.project, counts, row.accepted_at_ms)
 
     def ask(self, question: str) -> tuple[Sequence[str], Iterator[tuple[object, ...]]]:
         """Answer a question in SQL over the tables `events` and `dead_letters`.

@@ -8,7 +8,7 @@ import pytest
 
 from leanbase_relay.store.chunk import Chunk
 from leanbase_relay.store.deposit import DeadLetter
-from leanbase_relay.store.look import Look, NotAQuestion
+from leanbase_relay.store.look import Known, Look, NotAQuestion
 from leanbase_relay.store.row import row_of
 from leanbase_relay.store.store import Store
 from leanbase_relay.store.totals import Position
@@ -75,6 +75,40 @@ def test_what_a_lane_has_finished_is_not_waiting_any_more(
 
     assert numbers(look) == [3, 4]
     assert answer(look, "select count(*) from events") == [(2,)]
+
+
+def test_names_are_of_what_waits_and_a_second_look_reads_only_what_came(
+    store: Store, look: Look, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add(store, 0, 5)
+    add(store, 5, 7, "shop")
+    with store.transaction():
+        store.ack("default", Position(1, 3))
+    first: Known = {}
+    assert [one.counts for one in look.names({}, first)] == [
+        {"order placed": 2},
+        {"order placed": 2},
+    ]
+
+    add(store, 7, 8)
+    read: list[int] = []
+    unpacked = Look._bytes_of
+
+    def counting(self: Look, chunk: int) -> bytes:
+        read.append(chunk)
+        return unpacked(self, chunk)
+
+    monkeypatch.setattr(Look, "_bytes_of", counting)
+    second: Known = {}
+    called = list(look.names(first, second))
+
+    assert [(one.project, *one.counts.values()) for one in called] == [
+        ("default", 2),
+        ("shop", 2),
+        ("default", 1),
+    ]
+    assert read == [3]
+    assert first.keys() < second.keys()
 
 
 def test_more_rows_than_a_page_has(store: Store, look: Look) -> None:
