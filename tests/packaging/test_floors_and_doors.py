@@ -64,6 +64,7 @@ DOORS = {
         "store.names",
         "store.schema",
         "store.stamps",
+        "cli",
         "forward.letter",
         "forward.sending",
         "forward.v1",
