@@ -119,10 +119,26 @@ class Look:
             self._conn.close()
 
     def events(
-        self, project: str | None = None, *, name: str | None = None
+        self,
+        project: str | None = None,
+        *,
+        name: str | None = None,
+        after_ms: int | None = None,
+        before_ms: int | None = None,
     ) -> Iterator[Waiting]:
-        """The backlog's events in the order of their acceptance, oldest first."""
+        """The backlog's events in the order of their acceptance, oldest first.
+
+        Args:
+            project: of this one only; None is all.
+            name: of events that are called so.
+            after_ms: accepted then or later, by the wall clock.
+            before_ms: accepted earlier.
+        """
         for row in self._rows(project):
+            if after_ms is not None and row.accepted_at_ms < after_ms:
+                continue
+            if before_ms is not None and row.accepted_at_ms >= before_ms:
+                continue
             try:
                 events = split(self._bytes_of(row.id))
             except Damaged:

@@ -66,6 +66,22 @@ def test_each_event_is_seen_once_and_in_order(store: Store, look: Look) -> None:
     assert numbers(look, "shop") == [10, 11]
 
 
+def test_events_may_be_of_a_time(store: Store, look: Look) -> None:
+    for number, at in enumerate((1000, 2000, 3000)):
+        row = row_of(Chunk("default", 1, event(number).strip()), stamped=None)
+        with store.transaction():
+            store.append(row, now_ms=at)
+
+    def between(after: int | None, before: int | None) -> list[int]:
+        found = look.events(after_ms=after, before_ms=before)
+        return [one.accepted_at_ms for one in found]
+
+    assert between(None, None) == [1000, 2000, 3000]
+    assert between(2000, None) == [2000, 3000]
+    assert between(None, 2000) == [1000]
+    assert between(1500, 2500) == [2000]
+
+
 def test_what_a_lane_has_finished_is_not_waiting_any_more(
     store: Store, look: Look
 ) -> None:
