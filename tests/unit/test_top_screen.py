@@ -20,6 +20,7 @@ def called(name: str, number: int, project: str = "default", age: float = 5) -> 
 def lately(**events: int) -> dict[str, object]:
     return {
         "seconds": 300.0,
+        "exact": True,
         "accepted": sum(events.values()),
         "events": [
             {"project": "default", "event": name, "events": number}
@@ -39,6 +40,16 @@ def test_what_waits_and_what_came_meet_name_by_name() -> None:
         "bought  default      250    20%     5 s              -",
         "gone    default        -                             7",
         "all                1,250   100%                  1,007",
+    ]
+
+
+def test_what_the_samples_say_is_told_as_it_is_known() -> None:
+    told = {**lately(seen=37_749, bought=7), "exact": False}
+
+    shown = table(top_of([called("seen", 900)], told), NOW, shown=20)
+
+    assert [line.split()[-1] for line in shown.splitlines()[1:]] == [
+        *("~38,000", "~7", "37,756")
     ]
 
 
