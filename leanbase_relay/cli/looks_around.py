@@ -85,6 +85,10 @@ def look_at_spool(patient: Patient) -> Iterator[Finding]:
         mend = "systemd-tmpfiles --create leanbase-relay.conf; or restart the relay"
         yield Finding("spool", state, found, "" if state is State.OK else mend)
         return
+    if not top.stat().st_mode & stat.S_IWGRP:
+        found = f"only {name_of_user(top.stat().st_uid)} can put files into {top}"
+        mend = f"sudo chmod 3770 {top}, if apps of its group are to"
+        yield Finding("spool", State.NOTE, found, mend)
     waiting, ignored, left = _files_of(patient, top)
     stuck = [name for name, seconds in waiting if seconds > LONG_SECONDS]
     if stuck and patient.pid is not None:

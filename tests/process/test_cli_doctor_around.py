@@ -217,6 +217,7 @@ def spooling(short_dir: Path) -> RelayProcess:
     settings = {"spool": {"path": str(short_dir / "spool"), "scan_interval": "1h"}}
     relay = relay_with(short_dir, "http://127.0.0.1:9", settings)
     relay.spool.mkdir()
+    relay.spool.chmod(0o3770)
     return relay
 
 
@@ -257,6 +258,16 @@ def test_a_spool_file_that_waits_beside_a_running_relay_is_stuck(
     assert told["state"] == "attention"
     assert "held.jsonl" in told["found"]
     assert "not changed for 2 h" in told["found"]
+
+
+def test_a_spool_that_no_app_can_write_to_is_named(spooling: RelayProcess) -> None:
+    spooling.spool.chmod(0o755)
+
+    told = found(doctor(spooling), "spool")
+
+    assert told["state"] == "note"
+    assert "only root can put files into" in told["found"] or os.geteuid() != 0
+    assert "chmod 3770" in told["mend"]
 
 
 def test_a_spool_that_is_well_says_how_many_wait(spooling: RelayProcess) -> None:

@@ -163,6 +163,12 @@ def test_lines_stay_lines_however_the_file_is_read() -> None:
     assert read_all(b"", 10) == b""
 
 
+def test_an_event_may_begin_as_a_page_does() -> None:
+    text = b'{"count":1,"event":"a"}\n{"event":"b"}\n'
+
+    assert read_all(text, 1000) == text
+
+
 def test_a_document_that_is_broken_or_too_long_is_refused_with_a_sentence(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
