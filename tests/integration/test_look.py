@@ -14,6 +14,8 @@ from leanbase_relay.store.store import Store
 from leanbase_relay.store.totals import Position
 from tests.support.intake import event
 
+PLACED_3 = ("order placed", 1)
+LAST = ("2026-03-01T12:00:00.123Z", "user-1")
 NOW_MS = 1_772_366_400_123
 AT = "2026-03-01T12:00:00.123Z"
 
@@ -183,6 +185,10 @@ def test_events_are_a_table(store: Store, look: Look) -> None:
         ("select sum(properties ->> '$.n') from events", [(10,)]),
         ("select count(*) from events where project = 'shop'", [(0,)]),
         ("with e as (select seq from events) select min(seq) from e", [(1_000_000,)]),
+        ("select event, uuid like '%3' from events where seq = 1000003", [PLACED_3]),
+        ("select max(timestamp), max(distinct_id) from events", [LAST]),
+        ("select EVENT from Events limit 1", [("order placed",)]),
+        ("select length(properties) from events where seq = 1000000", [(8,)]),
     ],
 )
 def test_questions_in_sql_are_answered(
