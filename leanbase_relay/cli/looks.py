@@ -8,7 +8,7 @@ import os
 import re
 import sqlite3
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -26,6 +26,7 @@ from leanbase_relay.cli.looks_around import (
 from leanbase_relay.cli.looks_upstream import look_at_names, look_at_upstream
 from leanbase_relay.cli.words import count, size
 from leanbase_relay.clock import Clock
+from leanbase_relay.config import ProjectConfig
 from leanbase_relay.errors import ConfigError, RelayError, StoreError
 from leanbase_relay.store import aside, checkup, damage, lock, place
 from leanbase_relay.store.place import name_of_group, name_of_user
@@ -33,6 +34,7 @@ from leanbase_relay.store.reader import Reader
 from leanbase_relay.store.size import file_bytes, log_path
 
 LITTLE_ROOM_BYTES = 64 << 20
+_KEY_BEGINS = "phc_"
 _UNSEEN = re.compile(r"has no key|: cannot read ")
 WHOLE_LOOK_BYTES = 64 << 20
 """Of a larger store the pages are not checked while the daemon is at work."""
@@ -41,12 +43,12 @@ WHOLE_LOOK_BYTES = 64 << 20
 def look_at_keys(patient: Patient) -> Iterator[Finding]:
     """Whether each project's key can be found; from here it may be another's secret."""
     if patient.keyed is not None:
-        yield Finding("keys", State.OK, f"found, for {', '.join(patient.keyed)}")
+        yield _kind_of_keys(patient.keyed)
         return
     unseen = [one for one in patient.key_problems if _UNSEEN.search(one)]
     for problem in patient.key_problems:
         if problem not in unseen:
-            mend = "write the project's key, which begins with phc_"
+            mend = f"write the project's key, which begins with {_KEY_BEGINS}"
             yield Finding("keys", State.ATTENTION, problem, mend)
     if unseen:
         yield Finding(
@@ -56,6 +58,19 @@ def look_at_keys(patient: Patient) -> Iterator[Finding]:
             "as a credential of systemd's they are for the daemon alone; else give "
             "api_key or api_key_file",
         )
+
+
+def _kind_of_keys(projects: Mapping[str, ProjectConfig]) -> Finding:
+    strange = [
+        name
+        for name, project in projects.items()
+        if not project.api_key.reveal().startswith(_KEY_BEGINS)
+    ]
+    if strange:
+        found = f"that of {', '.join(strange)} does not begin with {_KEY_BEGINS}"
+        mend = "compare it with the project's settings upstream"
+        return Finding("keys", State.NOTE, found, mend)
+    return Finding("keys", State.OK, f"found, for {', '.join(projects)}")
 
 
 def look_at_daemon(patient: Patient) -> Iterator[Finding]:

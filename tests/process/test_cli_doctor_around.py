@@ -158,6 +158,16 @@ def test_a_personal_key_is_no_project_key(short_dir: Path) -> None:
     assert "phx_mine" not in json.dumps(told)
 
 
+def test_a_key_that_does_not_look_like_one_is_a_note(short_dir: Path) -> None:
+    settings = {"projects": {"default": {"api_key": "sk_other"}}}
+    with Sink() as sink:
+        told = found(doctor(relay_with(short_dir, sink.url, settings)), "keys")
+
+    assert told["state"] == "note"
+    assert "that of default does not begin with phc_" in told["found"]
+    assert "sk_other" not in json.dumps(told)
+
+
 def test_an_unknown_setting_is_named_with_the_nearest(short_dir: Path) -> None:
     relay = relay_with(short_dir, "http://127.0.0.1:9", {"batch": {"max_event": 5}})
 
