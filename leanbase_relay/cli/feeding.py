@@ -20,7 +20,7 @@ from typing import BinaryIO, cast
 
 import click
 
-from leanbase_relay.cli.lines import Places, from_line, runs, with_head
+from leanbase_relay.cli.lines import Places, from_line, with_head
 from leanbase_relay.cli.socket_client import SocketClient
 from leanbase_relay.cli.words import plain
 from leanbase_relay.errors import RelayError
@@ -32,6 +32,7 @@ STDIN = "-"
 _TURNED_AWAY = ("store full", "store unavailable")
 
 Read = Callable[[int], bytes]
+Runs = Callable[[Read], Iterator[bytes]]
 Convert = Callable[[bytes, int], bytes]
 """Makes a run's lines what the relay takes; told the number of the first one."""
 
@@ -41,14 +42,14 @@ class Kind:
     """What is fed.
 
     Attributes:
-        command: by which one goes on.
+        command: by which one goes on, with its options.
         runs: of lines, from what a file holds.
         convert: each run, one line for a line; None leaves it as it is.
     """
 
     command: str
-    runs: Callable[[Read], Iterator[bytes]] = runs
-    convert: Convert | None = None
+    runs: Runs
+    convert: Convert | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,6 @@
 """``leanbase-relay send`` and ``import``: files of events, through the socket."""
 
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -7,8 +8,8 @@ from typing import Any, TypeVar
 import click
 
 from leanbase_relay.cli.common import socket_options, socket_path
-from leanbase_relay.cli.feeding import SOME_REFUSED, Kind, feed
-from leanbase_relay.cli.lines import head
+from leanbase_relay.cli.feeding import SOME_REFUSED, Convert, Kind, Runs, feed
+from leanbase_relay.cli.lines import head, runs
 
 EXAMPLE = """\b
 Example: what an old system exported, into the project `shop`
@@ -71,7 +72,7 @@ def send(**options: Any) -> None:
     named on stderr, and the exit code is 4 then. If it ends before the end, it says
     with which line to go on.
     """
-    _feed(Kind("send"), **options)
+    _feed("send", **options)
 
 
 @click.command("import", epilog=IMPORT_EXAMPLE)
@@ -89,12 +90,14 @@ def import_(**options: Any) -> None:
     """
     from leanbase_relay.cli import foreign
 
-    _feed(Kind("import", foreign.lines_of, foreign.as_events), **options)
+    _feed("import", runs=foreign.lines_of, convert=foreign.as_events, **options)
 
 
 def _feed(
-    kind: Kind,
+    name: str,
     *,
+    runs: Runs = runs,
+    convert: Convert | None = None,
     socket: Path | None,
     config_path: Path | None,
     project: str | None,
@@ -102,8 +105,13 @@ def _feed(
     first: int,
     files: tuple[str, ...],
 ) -> None:
+    again = [name]
+    again += ["--config", str(config_path)] if config_path else []
+    again += ["--socket", str(socket)] if socket else []
+    again += ["--project", project] if project else []
+    again += ["--historical-migration"] if historical else []
     fed = feed(
-        kind,
+        Kind(shlex.join(again), runs, convert),
         socket_path(socket, config_path),
         files,
         first=first,

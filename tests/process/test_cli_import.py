@@ -118,7 +118,7 @@ def test_a_relay_that_goes_away_is_no_reason_to_begin_anew(short_dir: Path) -> N
         relay.start()
         file.write_bytes(lines)
         assert complaint.decode().endswith(
-            "Go on with: leanbase-relay send --from 4 -\n"
+            f"Go on with: leanbase-relay send --socket {relay.socket} --from 4 -\n"
         )
         done = relay.command("send", "--from", "4", file)
         assert done.stdout == "stored 1, refused 0\n"
@@ -129,7 +129,10 @@ def test_ctrl_c_says_where_to_go_on(short_dir: Path) -> None:
     with (
         RelayProcess(short_dir) as relay,
         subprocess.Popen(
-            [COMMAND, "import", "--socket", relay.socket, "--from", "5"],
+            [
+                *(COMMAND, "import", "-c", str(relay.config), "--project", "default"),
+                *("--historical-migration", "--from", "5"),
+            ],
             stdin=subprocess.PIPE,
             stderr=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
@@ -147,7 +150,10 @@ def test_ctrl_c_says_where_to_go_on(short_dir: Path) -> None:
             _, complaint = sending.communicate(timeout=10)
 
     assert sending.returncode == 130
-    assert b"Go on with: leanbase-relay import --from 8 -\n" in complaint
+    assert (
+        f"Go on with: leanbase-relay import --config {relay.config} --project default "
+        "--historical-migration --from 8 -\n"
+    ) in complaint.decode()
 
 
 def test_a_broken_file_is_settled_as_far_as_it_goes(short_dir: Path) -> None:
@@ -162,7 +168,8 @@ def test_a_broken_file_is_settled_as_far_as_it_goes(short_dir: Path) -> None:
     assert accepted > 1000
     error, go_on = done.stderr.splitlines()
     assert "not readable as gzip" in error
-    assert go_on == f"Go on with: leanbase-relay send --from {accepted + 1} {broken}"
+    again = f"leanbase-relay send --config {relay.config} --from {accepted + 1}"
+    assert go_on == f"Go on with: {again} {broken}"
 
 
 @pytest.mark.slow
