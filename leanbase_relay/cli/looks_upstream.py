@@ -3,7 +3,9 @@
 import ipaddress
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
 
 from leanbase_relay.cli.finding import Finding, Patient, State
@@ -11,6 +13,9 @@ from leanbase_relay.cli.words import age
 from leanbase_relay.keys import KeyRing, ProjectConfig, Secret
 from leanbase_relay.settings import hide_credentials
 from leanbase_relay.status import MOST_SKEW_SECONDS
+
+if TYPE_CHECKING:
+    from leanbase_relay.forward.verdict import Answer, Judgement
 
 ENOUGH_SECONDS = 10.0
 """For an answer; a person waits."""
@@ -46,29 +51,32 @@ def look_at_upstream(patient: Patient) -> Iterator[Finding]:
     projects = patient.keyed or {
         name: ProjectConfig(name, _PLACEHOLDER) for name in patient.config.projects
     }
-    skew: float | None = None
+    skews = []
     for number, project in enumerate(projects.values()):
-        finding, project_skew = _asked(patient, project)
-        skew = project_skew if skew is None else skew
+        heard = _ask(patient, project)
         if number == 0:
-            yield from _tls(patient, finding)
-        yield finding
-        if finding.state is State.ATTENTION and number == 0:
+            yield from _tls(patient, heard.answer)
+        yield _finding(patient, project, heard)
+        if heard.skew_seconds is not None:
+            skews.append(heard.skew_seconds)
+        if heard.answer.status is None:
             break  # the others go the same way
-    if skew is not None and abs(skew) > MOST_SKEW_SECONDS:
-        way = "ahead of" if skew > 0 else "behind"
-        found = f"this machine's is {age(abs(skew))} {way} the upstream's"
-        yield Finding("clock", State.ATTENTION, found, "timedatectl set-ntp true")
-    elif skew is not None:
-        yield Finding("clock", State.OK, "within 150 s of the upstream's")
+    yield from _clock(skews)
 
 
-def _asked(patient: Patient, project: ProjectConfig) -> tuple[Finding, float | None]:
-    from dataclasses import replace
+class _Heard(NamedTuple):
+    """What came of a request without events."""
 
+    answer: "Answer"
+    judgement: "Judgement"
+    seconds: float
+    skew_seconds: float | None
+
+
+def _ask(patient: Patient, project: ProjectConfig) -> _Heard:
     from leanbase_relay.assembly import Parts
     from leanbase_relay.forward.batch import Batch, Piece
-    from leanbase_relay.forward.verdict import Verdict, judge, skew_seconds
+    from leanbase_relay.forward.verdict import judge, skew_seconds
 
     config = patient.config
     seconds = min(config.upstream.timeout_seconds, ENOUGH_SECONDS)
@@ -87,39 +95,61 @@ def _asked(patient: Patient, project: ProjectConfig) -> tuple[Finding, float | N
     finally:
         upstream.close()
     now = patient.clock.wall()
-    judgement = judge(answer, now=now)
+    return _Heard(answer, judge(answer, now=now), took, skew_seconds(answer, now=now))
+
+
+def _finding(patient: Patient, project: ProjectConfig, heard: _Heard) -> Finding:
+    from leanbase_relay.forward.verdict import Verdict
+
+    config = patient.config
     where = config.upstream.url
     if len(config.projects) > 1:
         where = f"project {project.name}: {where}"
-    of_a_service = not answer.body.lstrip().startswith(b"<")
-    if of_a_service and judgement.verdict in (Verdict.DELIVERED, Verdict.REFUSED):
-        # That there are no events in it is what a capture service complains about.
-        found = f"{where} answers as a capture service does, in {took * 1000:.0f} ms"
-        return Finding("upstream", State.OK, found), skew_seconds(answer, now=now)
+    status, body = heard.answer.status, heard.answer.body.lstrip()
+    # That there are no events in it is what a capture service complains about.
+    takes = heard.judgement.verdict in (Verdict.DELIVERED, Verdict.REFUSED)
+    wants_key = status in (401, 403)
+    if (takes and not body.startswith(b"<")) or (wants_key and patient.keyed is None):
+        found = f"{where} answers as a capture service does"
+        found += " that wants a key, which is the daemon's alone" * wants_key
+        found += f", in {heard.seconds * 1000:.0f} ms"
+        return Finding("upstream", State.OK, found)
     mend = (
         f"curl -v {config.upstream.url}/batch/ from this machine; see upstream.url and "
         "upstream.proxy"
     )
-    if answer.status in (401, 403):
+    if wants_key:
         mend = f"the key of project {project.name}"
-    found = f"{where}: {judgement.reason}"
-    return Finding("upstream", State.ATTENTION, found, mend), skew_seconds(
-        answer, now=now
-    )
+    found = f"{where}: {heard.judgement.reason}"
+    return Finding("upstream", State.ATTENTION, found, mend)
 
 
-def _tls(patient: Patient, finding: Finding) -> Iterator[Finding]:
+def _tls(patient: Patient, answer: "Answer") -> Iterator[Finding]:
+    from leanbase_relay.forward.verdict import Silence
+
     address = urlsplit(patient.config.upstream.url)
     if address.scheme != "https":
         local = address.hostname in ("localhost", "127.0.0.1", "::1")
         state = State.OK if local else State.NOTE
         mend = "" if local else "upstream.url: https://…"
         yield Finding("TLS", state, "none: events and key go unencrypted", mend)
-    elif "certificate was refused" in finding.found:
+    elif answer.silence is Silence.CERTIFICATE:
         mend = "upstream.ca_file for a CA of your own; else somebody listens in"
         yield Finding("TLS", State.ATTENTION, "the certificate was refused", mend)
-    elif finding.state is State.OK:
+    elif answer.status is not None:
         yield Finding("TLS", State.OK, "the certificate is right")
+
+
+def _clock(skews: Sequence[float]) -> Iterator[Finding]:
+    skew = max(skews, key=abs, default=None)
+    if skew is None:
+        return
+    if abs(skew) > MOST_SKEW_SECONDS:
+        way = "ahead of" if skew > 0 else "behind"
+        found = f"this machine's is {age(abs(skew))} {way} the upstream's"
+        yield Finding("clock", State.ATTENTION, found, "timedatectl set-ntp true")
+    else:
+        yield Finding("clock", State.OK, "within 150 s of the upstream's")
 
 
 def _is_address(host: str) -> bool:

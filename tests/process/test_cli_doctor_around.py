@@ -102,6 +102,31 @@ def test_what_answers_instead_of_a_capture_service_is_named(
     assert mend in told["mend"]
 
 
+def test_a_key_that_is_the_daemons_alone_is_not_held_against_it(
+    short_dir: Path,
+) -> None:
+    with RawUpstream(says(answer("401 Unauthorized", b"no"))) as server:
+        settings: Settings = {"projects": {"default": {"api_key": None}}}
+        told = found(doctor(relay_with(short_dir, server.url, settings)), "upstream")
+
+    assert told["state"] == "ok"
+    assert "that wants a key" in told["found"]
+
+
+def test_each_project_is_asked_though_the_key_of_the_first_is_wrong(
+    short_dir: Path,
+) -> None:
+    wrong = says(answer("401 Unauthorized", b"no"))
+    right = says(answer("400 Bad Request", b"request holds no event"))
+    settings: Settings = {"projects": {"shop": {"api_key": "phc_shop"}}}
+    with RawUpstream(wrong, right) as server:
+        findings = doctor(relay_with(short_dir, server.url, settings))
+
+    told = [one for one in findings if one["look"] == "upstream"]
+    assert [one["state"] for one in told] == ["attention", "ok"]
+    assert told[0]["mend"] == "the key of project default"
+
+
 def test_a_certificate_that_is_refused_is_named(
     short_dir: Path, tls: ssl.SSLContext, certificate: Path
 ) -> None:
