@@ -34,7 +34,7 @@ ELSEWHERE = {
     r"usermod -aG leanbase-relay": "tests/acceptance/service.py",
     r"LEANBASE_RELAY_PURGE_STORE=yes apt purge": "tests/acceptance/test_service.py",
     r"systemd-sysusers": "tests/acceptance/test_service.py",
-    r"make (run|test|powercut)": "Makefile",
+    r"make [a-z]": "Makefile",
     r"php ": "tests/process/test_php.py",
     r"leanbase-relay demo": "tests/process/test_cli_demo.py",
     r"leanbase-relay run": "tests/process/test_cli_run.py",
@@ -198,7 +198,10 @@ def test_what_is_run_elsewhere_has_a_place_there(place: str) -> None:
     assert (ROOT / place).is_file()
 
 
-@pytest.mark.parametrize("shown", sorted(set(docs.inline())), ids=str)
+MAKES = [shown for shown in ALL if shown.command.startswith("make ")]
+
+
+@pytest.mark.parametrize("shown", sorted({*docs.inline(), *MAKES}), ids=str)
 def test_what_a_sentence_says_to_type_exists(shown: Shown) -> None:
     """Its command is there, and so are its options."""
     command = shown.command.removeprefix("sudo ").partition(" | ")[0]
