@@ -46,6 +46,7 @@ from leanbase_relay.status import (
 )
 from leanbase_relay.store import aside, lock, place
 from leanbase_relay.store.damage import is_damage
+from leanbase_relay.store.names import Names
 from leanbase_relay.store.reader import Life, Reader
 from leanbase_relay.store.recovery import Recovery
 from leanbase_relay.store.store import Store
@@ -134,9 +135,11 @@ class Daemon:
         house.callback(self._close_store, store)
         parts = Parts(config, self._clock, self._keys)
         self._rates = Rates(self._clock, store.totals, list(config.projects))
+        self._names = Names(self._clock)
         self._writer = parts.writer(
             store,
             on_committed=self._committed,
+            on_stored=self._names.note,
             on_damage=lambda error: self._failure.record("writer", error),
         )
         self._reader = self._open_reader(house)
@@ -339,6 +342,7 @@ class Daemon:
         return {
             "status": lambda request: self._look(history=bool(request.get("history"))),
             "metrics": lambda _: {"metrics": self._metrics()},
+            "names": beside(lambda _: self._names.look()),
             "flush": self._flush,
         } | {name: beside(wish) for name, wish in wishes.by_name().items()}
 

@@ -12,7 +12,7 @@ import logging
 import queue
 import sqlite3
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
@@ -138,6 +138,7 @@ class Writer:
         reserve: what is given up for those that leave, when the disk is full.
         on_committed: told the new totals after each commit, in the writer's thread,
             when the receipts of the group are settled.
+        on_stored: told, at the same time, the rows that were stored.
         on_damage: told that the file itself is damaged, which no reopening mends.
     """
 
@@ -149,12 +150,14 @@ class Writer:
         limits: Limits,
         reserve: Reserve | None = None,
         on_committed: Callable[[Mapping[str, Totals]], None] = lambda _: None,
+        on_stored: Callable[[Sequence[Row]], None] = lambda _: None,
         on_damage: Callable[[Exception], None] = lambda _: None,
     ) -> None:
         self._store = store
         self._clock = clock
         self._limits = limits
         self._on_committed = on_committed
+        self._on_stored = on_stored
         self._on_damage = on_damage
         self._after_group: list[Callable[[], None]] = []
         self._queue: queue.SimpleQueue[_Work | None] = queue.SimpleQueue()
@@ -283,6 +286,8 @@ class Writer:
             self._settle(work, error)
         for tell in self._after_group:
             tell()
+        if packed and error is None:
+            self._on_stored(packed)
         self._on_committed(self._store.totals)
 
     def _transact(

@@ -7,7 +7,6 @@ import os
 import socket
 import ssl
 import struct
-import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -538,26 +537,6 @@ def test_a_closed_upstream_leaves_no_connection_open() -> None:
 
 
 # TLS.
-
-
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Self-signed, for localhost; the key stands beside it."""
-    path = tmp_path_factory.mktemp("tls") / "cert.pem"
-    command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1"
-    command += (
-        " -nodes -days 2 -subj /CN=localhost -addext subjectAltName=DNS:localhost"
-    )
-    files = f" -keyout {path.with_name('key.pem')} -out {path}"
-    subprocess.run((command + files).split(), check=True, capture_output=True)
-    return path
-
-
-@pytest.fixture
-def tls(certificate: Path) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate, certificate.with_name("key.pem"))
-    return context
 
 
 def test_a_certificate_that_nobody_signed_is_refused(tls: ssl.SSLContext) -> None:

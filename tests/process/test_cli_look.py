@@ -59,6 +59,17 @@ def test_export_may_be_of_one_name(relay: RelayProcess) -> None:
     assert len(named.stdout.splitlines()) == 12
 
 
+def test_export_and_peek_may_be_of_a_time(relay: RelayProcess) -> None:
+    def lines(*arguments: str) -> int:
+        return len(relay.command(*arguments).stdout.splitlines())
+
+    assert lines("export", "--newer-than", "1h") == 12
+    assert lines("export", "--older-than", "1h") == 0
+    assert lines("peek", "--older-than", "1h") == 0
+    assert lines("peek", "--event", "order placed", "--newer-than", "1h") == 10
+    assert relay.command("export", "--newer-than", "soon").returncode == 2
+
+
 def test_query_answers_in_json_lines_or_csv(relay: RelayProcess) -> None:
     question = "select event, count(*) as n from events group by 1"
 
