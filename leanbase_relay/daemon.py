@@ -27,7 +27,7 @@ from leanbase_relay.clock import Clock, Moment, SystemClock
 from leanbase_relay.config import Config
 from leanbase_relay.control import Aside, Command, Control
 from leanbase_relay.errors import ConfigError, Stopping, StoreUnavailable
-from leanbase_relay.forward.lane import LaneStatus
+from leanbase_relay.forward.standing import LaneStatus
 from leanbase_relay.intake.event import Judge
 from leanbase_relay.keys import KeyRing
 from leanbase_relay.observe.answers import Answers

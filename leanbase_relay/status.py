@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from leanbase_relay import __version__
+from leanbase_relay.clock import rfc_3339
 from leanbase_relay.store.totals import Totals
 from leanbase_relay.words import age, size
 
 if TYPE_CHECKING:  # forwarder and store are heavy, and `status` is to be quick
-    from leanbase_relay.forward.lane import LaneStatus
+    from leanbase_relay.forward.standing import LaneStatus
     from leanbase_relay.store.reader import Reader
 
 STATES = (
@@ -358,12 +359,7 @@ def _letter_problems(view: View) -> list[str]:
 
 
 def _stamp(wall: float | None) -> str | None:
-    from datetime import UTC, datetime
-
-    if wall is None:
-        return None
-    moment = datetime.fromtimestamp(wall, UTC)
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return None if wall is None else rfc_3339(wall)
 
 
 def _rounded(seconds: float | None) -> float | None:

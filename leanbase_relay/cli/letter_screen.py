@@ -2,12 +2,12 @@
 
 import base64
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 import click
 
 from leanbase_relay.cli.words import age, count, cut, plain, size
+from leanbase_relay.clock import rfc_3339
 from leanbase_relay.store.letters import KeptLetter, pretty
 
 COLUMNS = 80
@@ -135,7 +135,4 @@ def _ago(ms: int, now: float) -> str:
 
 
 def _stamp(ms: int | None) -> str | None:
-    if ms is None:
-        return None
-    moment = datetime.fromtimestamp(ms / 1000, UTC)
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return None if ms is None else rfc_3339(ms / 1000)

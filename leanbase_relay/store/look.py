@@ -8,12 +8,12 @@ leaves meanwhile is not seen: it is a look at something that moves.
 
 import sqlite3
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
 
+from leanbase_relay.clock import rfc_3339
 from leanbase_relay.store import schema
 from leanbase_relay.store.chunk import Damaged, Packed, split, unpack
 from leanbase_relay.store.totals import BEGINNING, read_totals
@@ -219,5 +219,4 @@ def _only_reading(action: int, _: str | None, name: str | None, *__: str | None)
 
 
 def _at(milliseconds: int) -> str:
-    moment = datetime.fromtimestamp(milliseconds / 1000, UTC)
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return rfc_3339(milliseconds / 1000)

@@ -65,6 +65,7 @@ DOORS = {
         "store.stamps",
         "forward.letter",
         "forward.sending",
+        "forward.verdict",
         "forward.v1",
         "wishes",
     },

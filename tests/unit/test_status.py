@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from leanbase_relay.forward.lane import LaneStatus
+from leanbase_relay.forward.standing import LaneStatus
 from leanbase_relay.status import (
     STATES,
     ProjectView,
