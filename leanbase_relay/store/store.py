@@ -133,6 +133,22 @@ class Store:
             raise
         self.totals = dict(self._totals)
 
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Within a transaction: if this part of it fails, it alone is undone."""
+        totals, known_ids = dict(self._totals), self._known_ids
+        self._conn.execute("savepoint alone")
+        try:
+            yield
+        except sqlite3.Error:
+            raise  # all of it is undone, and the connection not to be believed
+        except BaseException:
+            self._conn.execute("rollback to alone")
+            self._conn.execute("release alone")
+            self._totals, self._known_ids = totals, known_ids
+            raise
+        self._conn.execute("release alone")
+
     # Events come …
 
     def append(self, row: Row, *, now_ms: int) -> None:
