@@ -32,7 +32,7 @@ check: .venv/ready                    ## format, lint, types
 fix: .venv/ready                      ## what the formatter and the linter can mend
 	$(BIN)/ruff format . && $(BIN)/ruff check --fix .
 
-chaos: .venv/ready                    ## a thousand kills under load; some ten minutes
+chaos: .venv/ready                    ## a thousand kills under load; twelve minutes
 	$(BIN)/python -m tests.chaos
 
 powercut: .venv/ready                 ## 20 power cuts of an emulated machine; ten minutes

@@ -171,6 +171,8 @@ class Daemon:
         self._lane_threads = [
             self._thread(f"lane {name}", lane.run) for name, lane in self._lanes.items()
         ]
+        if self._spool is not None:
+            self._spool.prepare()
         self._loop = asyncio.new_event_loop()
         self._loop.set_exception_handler(self._task_fell)
         self._loop_thread = self._thread("intake", self._loop.run_forever)

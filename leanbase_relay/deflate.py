@@ -51,9 +51,10 @@ def decompress(data: bytes) -> bytes:
         raise Corrupt(str(error)) from error
 
 
-def gzip(data: bytes) -> bytes:
-    """Deflate, as `Content-Encoding: gzip` wants it."""
-    return library.compress(data, _LEVEL, _GZIP)
+def gzip(*parts: bytes) -> bytes:
+    """Deflate, as `Content-Encoding: gzip` wants it, what the parts come to."""
+    stream = library.compressobj(_LEVEL, library.DEFLATED, _GZIP)
+    return b"".join([*map(stream.compress, parts), stream.flush()])
 
 
 def inflate(data: bytes, packing: Packing, *, max_bytes: int) -> bytes:

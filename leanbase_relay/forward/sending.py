@@ -25,13 +25,19 @@ class Request:
     """One attempt's request, before compression.
 
     Attributes:
+        parts: of the body; a large one is not copied until it is compressed.
         max_answer_bytes: what is read of the answer, at most.
     """
 
     path: str
     headers: Mapping[str, str]
-    body: bytes
+    parts: tuple[bytes, ...]
     max_answer_bytes: int = MAX_ANSWER_BYTES
+
+    @property
+    def body(self) -> bytes:
+        """All of the body."""
+        return b"".join(self.parts)
 
 
 class Settled(NamedTuple):
@@ -118,13 +124,12 @@ class BatchSending:
     def request(self, *, key: str, now: float) -> Request:
         # `sent_at` is the time of this very attempt. A stored one would make the
         # upstream move every event to its arrival time.
-        body = b'{"api_key":%b,"sent_at":"%b",%b"batch":[%b]}' % (
+        head = b'{"api_key":%b,"sent_at":"%b",%b"batch":[' % (
             msgspec.json.encode(key),
             rfc_3339(now).encode(),
             b'"historical_migration":true,' if self._batch.historical else b"",
-            self._batch.event_bytes,
         )
-        return Request(self.path, {}, body)
+        return Request(self.path, {}, (head, *self._batch.parts, b"]}"))
 
     def judge(self, answer: Answer, *, now: float) -> Judgement:
         judgement = judge(answer, now=now)

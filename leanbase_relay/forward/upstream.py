@@ -119,7 +119,7 @@ class Upstream:
         headers = {"Content-Type": "application/json", **request.headers}
         if self._compress:
             headers["Content-Encoding"] = "gzip"
-            request = replace(request, body=deflate.gzip(request.body))
+            request = replace(request, parts=(deflate.gzip(*request.parts),))
         request = replace(request, headers=headers)
         # It, or something in between, may quote the key; an answer is logged and kept.
         answer = self._guarded(request)

@@ -145,7 +145,7 @@ class V1Sending:
             "PostHog-Request-Timestamp": rfc_3339(now),
         }
         room = MAX_ANSWER_BYTES + len(self._open) * MAX_RESULT_BYTES
-        return Request(PATH, headers, body, room)
+        return Request(PATH, headers, (body,), room)
 
     def judge(self, answer: Answer, *, now: float) -> Judgement:
         judgement = judge(answer, now=now)

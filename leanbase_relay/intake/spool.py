@@ -133,6 +133,10 @@ class Spool:
         self._store_refused = False
         self._watcher: _Watcher | None = None
 
+    def prepare(self) -> None:
+        """Make the directory where it is missing, before the relay says it is ready."""
+        self._directory.make()
+
     def run(self) -> None:
         """The thread's body: a scan when there may be news, and every interval."""
         self._watcher = _Watcher(self._news)

@@ -11,7 +11,7 @@ import re
 import stat
 from collections.abc import Iterable, Iterator
 from collections.abc import Set as AbstractSet
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -85,6 +85,11 @@ class SpoolDirectory:
         self.path = path
         self._projects = projects
         self._pattern = re.compile("|".join(map(fnmatch.translate, patterns)))
+
+    def make(self) -> None:
+        """Have it there before apps look for it; what hinders, the next look tells."""
+        with suppress(OSError):
+            os.close(_open_or_make(self.path))
 
     @contextmanager
     def listed(

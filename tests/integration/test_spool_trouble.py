@@ -68,6 +68,26 @@ def test_a_directory_that_was_removed_is_made_again(house: SpoolHouse) -> None:
     assert house.problems() == ""
 
 
+def test_the_directory_is_there_before_the_first_look(house: SpoolHouse) -> None:
+    """Apps write into it as soon as the relay says that it is ready."""
+    house.path.rmdir()
+
+    house.spool.prepare()
+
+    assert house.path.stat().st_mode & 0o7777 == 0o1770
+
+
+def test_a_directory_that_cannot_be_made_is_told_by_the_look(house: SpoolHouse) -> None:
+    house.path.rmdir()
+    house.path.write_bytes(b"a file")
+
+    house.spool.prepare()
+    assert house.problems() == ""
+    house.spool.step()
+
+    assert "the spool directory cannot be served" in house.problems()
+
+
 def test_a_directory_that_cannot_be_made_is_a_problem(house: SpoolHouse) -> None:
     house.path.rmdir()
     house.path.symlink_to("/proc/nowhere")

@@ -1,6 +1,7 @@
 """Rules of the house that no linter knows."""
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,21 @@ def test_no_module_has_a_name_that_says_nothing() -> None:
     vague = {name for name in FILES if Path(name).stem in VAGUE}
 
     assert vague == KNOWN_VAGUE & vague
+
+
+def test_the_drawing_of_the_house_has_every_module() -> None:
+    design = (ROOT / "docs" / "design.md").read_text()
+    drawing = design.partition("\nleanbase_relay/\n")[2].partition("```")[0]
+    drawn = set(re.findall(r"\w+", drawing))
+
+    missing = {
+        name
+        for name in FILES
+        if not name.startswith(("cli/", "sink/", "intake/spool_"))
+        and not name.endswith(("__init__.py", "__main__.py"))
+        and Path(name).stem not in drawn
+    }
+    assert missing == set()
 
 
 def test_a_class_manages_nothing() -> None:

@@ -20,6 +20,7 @@ def test_nothing_can_be_compressed_too() -> None:
 
 def test_gzip_is_what_content_encoding_means() -> None:
     assert gzip.decompress(deflate.gzip(DATA)) == DATA
+    assert gzip.decompress(deflate.gzip(b"", DATA, b"]")) == DATA + b"]"
 
 
 @pytest.mark.parametrize(
