@@ -34,6 +34,9 @@ STATES = (
 MOST_SKEW_SECONDS = 150.0
 """A difference from the upstream's clock that its newest servers do not correct."""
 
+FAR_BELOW = 4
+"""A learnt bound of requests is a problem where it is so many times less than ours."""
+
 _TOTALS = ("accepted", "delivered", "dead", "dropped", "refused")
 _FOR_SCREEN = ("dead_letters", "rates", "history")
 _LATELY_SECONDS = 24 * 3600
@@ -67,6 +70,7 @@ class ProjectView:
     Attributes:
         oldest_at: wall clock, when the first event of its backlog was accepted.
         refused_at: wall clock, when the upstream last refused an event for good.
+        max_request_bytes: what the configuration would send at once.
         next_attempt_in_seconds: None while none is planned.
     """
 
@@ -75,6 +79,7 @@ class ProjectView:
     oldest_at: float | None = None
     refused_at: float | None = None
     lane: "LaneStatus | None" = None
+    max_request_bytes: int = 0
     next_attempt_in_seconds: float | None = None
     is_configured: bool = True
 
@@ -249,6 +254,7 @@ def _problems(view: View) -> list[str]:
             for name, project in _worst_first(view.projects)
             for sentence in _project_problems(name, project)
         ),
+        *_limit_problems(view.projects),
         *_clock_problems(view.projects.values()),
         *_letter_problems(view),
         *view.spool.problems,
@@ -331,6 +337,20 @@ def _project_problems(name: str, project: ProjectView) -> list[str]:
             f"lost; the next attempt is {when}, or at once with `leanbase-relay flush`."
         )
     return [sentence]
+
+
+def _limit_problems(projects: Mapping[str, ProjectView]) -> list[str]:
+    """Who has to send many small requests, and could send few."""
+    return [
+        f"Project {name} sends requests of {size(project.lane.learnt_bytes)} at most: "
+        "larger ones were answered with 413, while batch.max_bytes is "
+        f"{size(project.max_request_bytes)}. That is slow. If a proxy in between "
+        "bounds them, raise its bound (nginx: client_max_body_size); larger ones are "
+        "tried now and then."
+        for name, project in projects.items()
+        if project.lane
+        and 0 < project.lane.learnt_bytes * FAR_BELOW < project.max_request_bytes
+    ]
 
 
 def _letter_problems(view: View) -> list[str]:
