@@ -13,6 +13,7 @@ import click
 
 from leanbase_relay import config
 from leanbase_relay.cli.common import config_option, no_permission
+from leanbase_relay.cli.names import utf8
 from leanbase_relay.cli.words import plain
 from leanbase_relay.errors import RelayError
 
@@ -23,7 +24,9 @@ PEEKED = 10
 SHOWN_ROWS = 1000
 CELL_CHARACTERS = 60
 
-_project = click.option("--project", metavar="P", help="Only of this project.")
+_project = click.option(
+    "--project", type=utf8, metavar="P", help="Only of this project."
+)
 
 
 @click.command(
@@ -56,7 +59,9 @@ Example: keep what an old relay had, and give it to another
 )
 @config_option
 @_project
-@click.option("--event", "name", metavar="NAME", help="Only events of this name.")
+@click.option(
+    "--event", "name", type=utf8, metavar="NAME", help="Only events of this name."
+)
 @click.option(
     "-o",
     "--output",
@@ -94,7 +99,7 @@ event, distinct_id, uuid, status, reason, origin, accepted_at, died_at, line.
 """
 )
 @config_option
-@click.argument("sql")
+@click.argument("sql", type=utf8)
 @click.option("--csv", "as_csv", is_flag=True, help="Comma-separated, with a head.")
 def query(config_path: Path | None, sql: str, *, as_csv: bool) -> None:
     """Ask the backlog in SQL; it is read only.

@@ -7,7 +7,6 @@ import click
 
 from leanbase_relay.cli.reach import looking
 from leanbase_relay.config import Config
-from leanbase_relay.store.reader import Reader
 
 
 def utf8(text: str) -> str:
@@ -49,5 +48,7 @@ def _near(project: str, names: Collection[str]) -> str:
 def _stored(conf: Config) -> Collection[str]:
     if not conf.store.path.exists():
         return ()
+    from leanbase_relay.store.reader import Reader
+
     with looking(conf, Reader) as reader:
         return reader.totals().keys()

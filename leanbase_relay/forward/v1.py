@@ -109,7 +109,7 @@ class V1Sending:
         self._refused = dict(refused or {})
         self._given = 0
         self._asked = 0  # and answered, with a word that left some open
-        self._size = len(join(self._events[number] for number in self._open))
+        self._size = self._open_bytes()
         self._took = False
 
     @property
@@ -131,7 +131,7 @@ class V1Sending:
     def request(self, *, key: str, now: float) -> Request:
         self._attempts += 1
         events = [self._events[number] for number in self._open]
-        self._size = len(join(events))
+        self._size = self._open_bytes()
         body = b'{"created_at":"%b",%b"batch":[%b]}' % (
             rfc_3339(self._created_at).encode(),
             b'"historical_migration":true,' if self._batch.historical else b"",
@@ -188,6 +188,10 @@ class V1Sending:
     def give_up(self, judgement: Judgement) -> None:
         self._refused |= dict.fromkeys(self._open, judgement)
         self._open = []
+
+    def _open_bytes(self) -> int:
+        """Bytes of what is undecided, joined by commas."""
+        return sum(len(self._events[number]) + 1 for number in self._open) - 1
 
     def halves(self) -> tuple[Self, Self]:
         middle = self._open[len(self._open) // 2]
