@@ -189,9 +189,10 @@ def export(asked: Asked, *, full: bool) -> None:
         missing = reader.unknown(asked.which.ids)
     out.flush()
     if last:
+        alike = "" if asked.which == Selection() else "\n  with the same filters"
         click.echo(
-            f"The last one is {last}; to let go of these alone: dead-letters purge "
-            f"--upto {last}, with the same filters.",
+            f"The last one is {last}. To let go of these alone: dead-letters purge "
+            f"--upto {last}{alike}",
             err=True,
         )
     if no_lines:

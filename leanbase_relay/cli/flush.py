@@ -1,6 +1,7 @@
 """``leanbase-relay flush``: send now, and tell whether all of it went."""
 
 import math
+from collections.abc import Container
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +56,8 @@ def flush(
             err=True,
         )
     if wait_seconds is None:
-        click.echo(f"Sending {count(_events(before), 'event')}.")
+        if (events := _events(before, but=waiting)) or not waiting:
+            click.echo(f"Sending {count(events, 'event')}.")
         return
     after = _wait(conf, project, before, wait_seconds, SystemClock())
     if not _events(after):
@@ -109,5 +111,10 @@ def _attempt(project: dict[str, Any] | None) -> object:
     return upstream.get("attempt"), upstream.get("last_error_at")
 
 
-def _events(look: dict[str, Any]) -> int:
-    return sum(one["backlog"]["events"] for one in look["projects"].values())
+def _events(look: dict[str, Any], *, but: Container[str] = ()) -> int:
+    """How many wait, in other projects than these."""
+    return sum(
+        one["backlog"]["events"]
+        for name, one in look["projects"].items()
+        if name not in but
+    )

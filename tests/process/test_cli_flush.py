@@ -101,7 +101,8 @@ def test_who_waits_for_the_upstream_all_the_same_is_named(short_dir: Path) -> No
         done = relay.command("flush")
         other = relay.command("flush", "--project", "default")
 
-    assert done.returncode == 0
+    assert (done.returncode, done.stdout) == (0, "")
+    assert other.stdout == "Sending 0 events.\n"
     assert done.stderr == (
         "Project shop waits 10 min more: the upstream asked for it (Retry-After).\n"
     )

@@ -170,6 +170,15 @@ def test_a_limit_is_known_after_a_restart_if_the_upstream_is_the_same(
     assert 413 not in statuses
 
 
+def test_a_limit_of_a_store_that_did_not_keep_whose_it_is_is_believed(
+    relay: Relay, sink: Sink, clock: LaneClock
+) -> None:
+    relay.add(1)
+    relay.writer.apply(lambda store: store.learn("default", 900, upstream=0)).wait()
+
+    assert relay.lane(sink, clock).status().learnt_bytes == 900
+
+
 def test_a_limit_stays_where_only_the_key_changed(
     relay: Relay, clock: LaneClock
 ) -> None:
