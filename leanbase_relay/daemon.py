@@ -435,7 +435,7 @@ class Daemon:
             RelayError: there is no such project.
         """
         project = request.get("project")
-        if project is not None and project not in self._lanes:
+        if project is not None and project not in list(self._lanes):  # of any type
             raise RelayError(f"project {project} is not configured")
         names = self._lanes if project is None else [project]
         waits = {name: self._lanes[name].flush() for name in names}

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from leanbase_relay import control
 from leanbase_relay.sink import Fault, Script, Sink
 from tests.support.process import RelayProcess
 from tests.support.waiting import eventually
@@ -117,6 +118,15 @@ def test_a_project_that_is_not_there_is_a_wrong_command_line(short_dir: Path) ->
     assert typo.returncode == bytes_.returncode == 2
     assert "there is no project shpo; did you mean shop?" in typo.stderr
     assert r"'\udcff' is not UTF-8" in bytes_.stderr
+
+
+@pytest.mark.parametrize("project", ["gone", "", 7, [], {}])
+def test_a_request_for_no_project_ends_nobody(short_dir: Path, project: object) -> None:
+    with RelayProcess(short_dir) as relay:
+        answer = control.ask(relay.control, "flush", project=project)
+
+        assert answer == {"error": f"project {project} is not configured"}
+        assert relay.status()["running"]
 
 
 def test_a_hanging_daemon_is_named(short_dir: Path) -> None:
