@@ -26,8 +26,8 @@ from leanbase_relay.assembly import Parts
 from leanbase_relay.clock import Clock, Moment, SystemClock
 from leanbase_relay.config import Config
 from leanbase_relay.control import Aside, Command, Control
-from leanbase_relay.errors import ConfigError, Stopping, StoreUnavailable
-from leanbase_relay.forward.lane import LaneStatus
+from leanbase_relay.errors import ConfigError, RelayError, Stopping, StoreUnavailable
+from leanbase_relay.forward.standing import LaneStatus
 from leanbase_relay.intake.event import Judge
 from leanbase_relay.keys import KeyRing
 from leanbase_relay.observe.answers import Answers
@@ -85,7 +85,7 @@ class Daemon:
         load: Callable[[], Config],
         clock: Clock | None = None,
     ) -> None:
-        self._config = config
+        self._config = self._started_with = config
         self._load = load
         self._clock = clock or SystemClock()
         self._failure = Failure(self._suspect)
@@ -279,7 +279,7 @@ class Daemon:
                 + "; ".join(error.problems)
             )
             return
-        self._reload_problem = _needs_restart(self._config, config)
+        self._reload_problem = _needs_restart(self._started_with, config)
         self._config = config
         parts = Parts(config, self._clock, self._keys)
         kept = [
@@ -339,12 +339,16 @@ class Daemon:
             clock=self._clock,
             max_chunk_events=self._config.batch.max_events,
         )
+        granted = {
+            **wishes.by_name(),
+            "purge_backlog": lambda request: self._purge(wishes, request),
+        }
         return {
             "status": lambda request: self._look(history=bool(request.get("history"))),
             "metrics": lambda _: {"metrics": self._metrics()},
             "names": beside(lambda _: self._names.look()),
             "flush": self._flush,
-        } | {name: beside(wish) for name, wish in wishes.by_name().items()}
+        } | {name: beside(wish) for name, wish in granted.items()}
 
     def _look(self, *, history: bool = False) -> dict[str, Any]:
         config = self._config
@@ -389,6 +393,7 @@ class Daemon:
                 oldest_at=self._oldest_at(name),
                 refused_at=seconds(refused_ms.get(name)),
                 lane=look,
+                max_request_bytes=self._config.batch.max_bytes,
                 next_attempt_in_seconds=None
                 if look.next_attempt_at is None
                 else max(look.next_attempt_at - now, 0.0),
@@ -427,10 +432,27 @@ class Daemon:
             look.path, look.waiting_files, look.ignored_files, look.problems
         )
 
-    def _flush(self, _: dict[str, Any]) -> dict[str, Any]:
-        for lane in self._lanes.values():
-            lane.flush()
-        return {"flushing": True}
+    def _flush(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Of one project or of all; and who waits all the same, for how many seconds.
+
+        Raises:
+            RelayError: there is no such project.
+        """
+        project = request.get("project")
+        if project is not None and project not in list(self._lanes):  # of any type
+            raise RelayError(f"project {project} is not configured")
+        names = self._lanes if project is None else [project]
+        waits = {name: self._lanes[name].flush() for name in names}
+        waiting = {name: round(left, 1) for name, left in waits.items() if left > 0}
+        return {"flushing": True, "waiting": waiting}
+
+    def _purge(self, wishes: Wishes, request: dict[str, Any]) -> dict[str, Any]:
+        """Give up a slice; once it was the last, a lane may wait with what is gone."""
+        answer = wishes.purge_backlog(request)
+        if answer["after"] is None:
+            for lane in self._lanes.values():
+                lane.look_again()
+        return answer
 
 
 def run(load: Callable[[], Config] = configuration.load) -> int:

@@ -1,5 +1,6 @@
 """Fixtures for every test, and the guard that nothing is left running."""
 
+import logging
 import ssl
 import subprocess
 import tempfile
@@ -29,6 +30,12 @@ def _no_thread_is_left() -> Iterator[None]:
 @pytest.fixture
 def clock() -> FakeClock:
     return FakeClock()
+
+
+@pytest.fixture
+def log(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
+    caplog.set_level(logging.INFO, logger="leanbase_relay")
+    return caplog
 
 
 @pytest.fixture

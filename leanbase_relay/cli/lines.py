@@ -64,9 +64,9 @@ def head(*, project: str | None, historical: bool) -> bytes:
 
 
 def with_head(run: bytes, members: bytes) -> bytes:
-    """The run with these members at the head of each event."""
+    """The run with these members at the head of each event; once, if they are there."""
     opening = b"{" + members
-    run = b"\n" + run
+    run = (b"\n" + run).replace(b"\n" + opening, b"\n{")
     plain = run.count(b'\n{"')
     if plain == run.count(b"\n") - 1:
         return run.replace(b'\n{"', b"\n" + opening + b'"')[1:]

@@ -14,6 +14,7 @@ import click
 
 from leanbase_relay import config
 from leanbase_relay.cli.common import age_seconds, config_option
+from leanbase_relay.cli.names import utf8
 from leanbase_relay.cli.reach import looking
 from leanbase_relay.cli.words import plain
 from leanbase_relay.clock import SystemClock
@@ -58,8 +59,10 @@ def _filters(command: _Command) -> _Command:
             metavar="AGE",
             help="Accepted before: 30m, 12h, 7d.",
         ),
-        click.option("--event", "name", metavar="NAME", help="Only of this name."),
-        click.option("--project", metavar="P", help="Only of this project."),
+        click.option(
+            "--event", "name", type=utf8, metavar="NAME", help="Only of this name."
+        ),
+        click.option("--project", type=utf8, metavar="P", help="Only of this project."),
     ):
         with_times = option(with_times)
     return cast("_Command", with_times)
@@ -129,7 +132,7 @@ event, distinct_id, uuid, status, reason, origin, accepted_at, died_at, line.
 """
 )
 @config_option
-@click.argument("sql")
+@click.argument("sql", type=utf8)
 @click.option("--csv", "as_csv", is_flag=True, help="Comma-separated, with a head.")
 def query(config_path: Path | None, sql: str, *, as_csv: bool) -> None:
     """Ask the backlog in SQL; it is read only.

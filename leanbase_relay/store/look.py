@@ -8,7 +8,6 @@ leaves meanwhile is not seen: it is a look at something that moves.
 
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
-from datetime import UTC, datetime
 from functools import partial
 from operator import attrgetter
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from leanbase_relay.clock import rfc_3339
 from leanbase_relay.store import schema
 from leanbase_relay.store.chunk import Damaged, Packed, split, unpack
 from leanbase_relay.store.names import Counts, names_of
@@ -274,5 +274,4 @@ def _only_reading(action: int, _: str | None, name: str | None, *__: str | None)
 
 
 def _at(milliseconds: int) -> str:
-    moment = datetime.fromtimestamp(milliseconds / 1000, UTC)
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return rfc_3339(milliseconds / 1000)

@@ -858,7 +858,7 @@ def _salvage_without_room(path: Path) -> int:
     logging.disable(logging.CRITICAL)
     signal.alarm(20)
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (130_000, 130_000))
     try:
         opened(path)
     except StoreUnavailable as error:

@@ -67,6 +67,7 @@ DOORS = {
         "cli",
         "forward.letter",
         "forward.sending",
+        "forward.verdict",
         "forward.v1",
         "wishes",
     },

@@ -91,6 +91,24 @@ def test_a_statement_that_writes_is_refused(relay: RelayProcess) -> None:
     assert len(relay.command("export").stdout.splitlines()) == 12
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["peek", "--project", "\udcff"],
+        ["export", "--project", "\udcff"],
+        ["export", "--event", "\udcff"],
+        ["query", "select '\udcff'"],
+    ],
+)
+def test_bytes_that_are_no_text_are_a_wrong_command_line(
+    short_dir: Path, arguments: list[str]
+) -> None:
+    done = RelayProcess(short_dir).command(*arguments)
+
+    assert done.returncode == 2
+    assert "is not UTF-8" in done.stderr
+
+
 def test_before_there_is_a_store_there_is_nothing_to_see(short_dir: Path) -> None:
     relay = RelayProcess(short_dir)
 

@@ -136,3 +136,13 @@ def test_the_head_says_what_the_relay_takes_off_at_once() -> None:
     assert head(project="p", historical=True) == (
         b'"historical_migration":true,"project":"p",'
     )
+
+
+def test_what_a_line_has_at_its_head_already_is_not_put_there_twice() -> None:
+    """`dead-letters export --project shop` and `send --project shop`."""
+    members = head(project="shop", historical=False)
+
+    once = with_head(b'{"event":"a"}\n{"project":"shop","event":"b"}\n', members)
+
+    assert once == b'{"project":"shop","event":"a"}\n{"project":"shop","event":"b"}\n'
+    assert with_head(once, members) == once
