@@ -16,6 +16,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from leanbase_relay.store import letters, schema, tables
+from leanbase_relay.store.damage import is_of_the_disk
 from leanbase_relay.store.image import Image
 from leanbase_relay.store.pages import MAX_ROW_BYTES, Row
 from leanbase_relay.store.totals import (
@@ -335,16 +336,24 @@ class _Into:
         self._insert = lru_cache(self._statement)
 
     def keep(self, row: Row) -> bool:
-        """Insert it, unless its id is taken or it does not fit."""
+        """Insert it, unless its id is taken or it does not fit.
+
+        Raises:
+            sqlite3.Error: the disk does not let us.
+        """
         values = row.values[: len(self._columns)]
+        if not values:
+            return False
         if row.rowid is not None:  # SQLite leaves the place of the id empty
             if not (self._any_id or 0 < row.rowid < HIGHEST_ID):
                 return False
             values = (row.rowid, *values[1:])
         try:
             done = self._conn.execute(self._insert(len(values)), values)
-        except sqlite3.IntegrityError:  # a value of another type
-            return False
+        except sqlite3.Error as error:
+            if is_of_the_disk(error):
+                raise
+            return False  # a value of another type, or whatever else it is that ails it
         return done.rowcount == 1
 
     def _statement(self, values: int) -> str:

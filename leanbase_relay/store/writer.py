@@ -22,7 +22,7 @@ from leanbase_relay.seldom import Seldom
 from leanbase_relay.store import schema, stamps
 from leanbase_relay.store.chunk import MAX_CHUNK_BYTES
 from leanbase_relay.store.commits import Commits
-from leanbase_relay.store.damage import is_damage
+from leanbase_relay.store.damage import is_damage, is_for_want_of_room
 from leanbase_relay.store.deposit import Deposit
 from leanbase_relay.store.merging import OLD_SECONDS, Claims, Merging
 from leanbase_relay.store.reserve import Reserve
@@ -454,7 +454,7 @@ class Writer:
             log.error("store_unavailable times=%d error=%s", times, error)
         self.trouble = str(error)
         self._broken = True
-        if _is_for_want_of_room(error) and self._reserve.give_up():
+        if is_for_want_of_room(error) and self._reserve.give_up():
             self._disk_full = True
             self.trouble = _DISK_FULL
             self._tidy_at = self._clock.monotonic() + _TIDY_SOON_SECONDS
@@ -588,8 +588,3 @@ class Writer:
                 self._settle(work, Stopping("the relay is stopping"))
                 for tell in self._after_group:
                     tell()
-
-
-def _is_for_want_of_room(error: Exception) -> bool:
-    """Whether a disk said that it is full; SQLite's word for it is SQLITE_FULL."""
-    return "full" in str(error)

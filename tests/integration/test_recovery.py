@@ -1,5 +1,6 @@
 """A damaged store: what a start finds, what it saves, and what it leaves alone."""
 
+import errno
 import json
 import logging
 import os
@@ -954,3 +955,22 @@ def test_damage_is_told_from_a_full_disk(code: int, *, is_damage: bool) -> None:
 def test_an_error_of_ours_is_no_damage() -> None:
     assert not damage.is_damage(ValueError("wrong"))
     assert not damage.is_damage(None)
+
+
+@pytest.mark.parametrize(
+    ("cause", "is_full"),
+    [
+        (error_of(sqlite3.SQLITE_FULL), True),
+        (OSError(errno.ENOSPC, "No space left on device"), True),
+        (OSError(errno.EDQUOT, "Disk quota exceeded"), True),
+        (error_of(sqlite3.SQLITE_IOERR_WRITE), False),
+        (OSError(errno.EIO, "Input/output error"), False),
+    ],
+)
+def test_a_full_disk_is_told_by_its_number_and_not_by_a_word(
+    cause: Exception, *, is_full: bool
+) -> None:
+    wrapped = StoreUnavailable("/srv/full-moon/relay.db: it said no")
+    wrapped.__cause__ = cause
+
+    assert damage.is_for_want_of_room(wrapped) is is_full
