@@ -86,6 +86,12 @@ _BEYOND = """
         or name = 'chunk' and seq < (select max(id) from chunk)
         or name = 'dead_letter' and seq < (select max(id) from dead_letter)
 """
+# Where a store is too large to be added up, this still can be seen at once.
+_PAST_ITS_END = """
+    select name from project where position_events > 0 and not exists (
+        select 1 from chunk
+         where id = position_chunk and project = name and events > position_events)
+"""
 # The ids are summed by their rest, so that no sum is ever too large for SQLite.
 _BY_TABLE = """
     select count(*), coalesce(sum(id % 1000003), 0), coalesce(sum(events), 0),
@@ -311,6 +317,8 @@ def _fault_of_tables(conn: sqlite3.Connection, clock: Clock) -> str | None:
         conn.execute(statement).fetchall()
     if conn.execute(_BEYOND, (HIGHEST_ID,)).fetchone():
         return "it has ids that were never given"
+    for (name,) in conn.execute(_PAST_ITS_END):
+        return f"the position of project {name!r} is impossible"
     totals = read_totals(conn)
     for name, one in totals.items():
         if not one.are_sound:

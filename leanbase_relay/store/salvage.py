@@ -8,7 +8,6 @@ so, and ``accepted = delivered + dead + dropped + backlog`` holds again.
 """
 
 import sqlite3
-import zlib
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field, replace
@@ -16,6 +15,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from leanbase_relay.store import letters, schema, tables
+from leanbase_relay.store.chunk import Packed, head_of, true_owner
 from leanbase_relay.store.damage import is_of_the_disk
 from leanbase_relay.store.image import Image
 from leanbase_relay.store.pages import MAX_ROW_BYTES, Row
@@ -141,6 +141,7 @@ class _Work:
         self._projects = projects
         self._totals: dict[str, Totals] = {}
         self._highest = 0
+        self._homeless: list[Row] = []  # chunks whose id cannot be one
 
     # Rows.
 
@@ -148,11 +149,16 @@ class _Work:
         """Bring over what can be read, of all tables."""
         self._copy_totals()
         into = _Into(self._conn, "chunk")
-        for row in self._reached("chunk"):
-            self._copy_chunk(row, into)
-        for row in self._orphaned("chunk"):
+        for row in map(self._mended, self._reached("chunk")):
+            if _is_proven(row) and not _is_id(row.rowid):
+                self._homeless.append(row)
+            else:
+                self._copy_chunk(row, into)
+        for row in map(self._mended, self._orphaned("chunk")):
             if _is_proven(row):
                 self._copy_chunk(row, into)
+        for row in self._homeless:
+            self._copy_chunk(row._replace(rowid=self._highest + 1), into)
         self.result.dead_letters = self._copy_all("dead_letter")
         self.result.known_ids = self._copy_all("known_id")
         self.result.spool_files = self._copy_all("spool_file")
@@ -182,7 +188,9 @@ class _Work:
         for page in self._tables["chunk"].reached:
             for row in self._image.heads(page):
                 match row:
-                    case Row(int(number), (None, str(name), int(events), *_)):
+                    case Row(int(number), (None, str(name), int(events), *_)) if _is_id(
+                        number
+                    ):
                         position = self._totals.get(name, Totals()).position
                         passed = number < position.chunk
                         (before if passed else behind)[name] += events
@@ -219,10 +227,28 @@ class _Work:
             share.begun = True
             share.events -= position.events
 
+    def _mended(self, row: Row) -> Row:
+        """The row as it was, where its data are right and what it says of them is not.
+
+        Of whom they are, and how many, is told by the checksum.
+        """
+        match row.values:
+            case (None, name, _, size, at, int(checksum), bytes(data), *rest):
+                packed = Packed(data, checksum)
+            case _:
+                return row
+        if _is_proven(row) and type(size) is int and 0 < size <= MAX_ROW_BYTES:
+            return row
+        known = {*self._totals, *self._projects}
+        owner = true_owner(packed, [str(name), *known])
+        if owner is None:
+            return row
+        return row._replace(values=(None, *owner, at, checksum, data, *rest))
+
     def _may_be_chunk(self, number: int, name: str, events: int, size: int) -> bool:
         """Whether these could be what a chunk says of itself: no checksum is on it."""
         return (
-            0 < number < HIGHEST_ID
+            _is_id(number)
             and 0 < events < _MOST_EVENTS
             and 0 < size <= MAX_ROW_BYTES
             and (name in self._projects or name in self._totals)
@@ -289,6 +315,7 @@ class _Work:
                 before = Totals(dead=dead, refused=refused, frozen_chunk=self._highest)
             else:
                 self.result.lost_dead_letters += max(before.dead_letters - kept, 0)
+                self._doubt_begun(before, share)
                 share.lost = self._lost(before, share)
             if share.lost:
                 self._keep_loss(name, share.lost, origin, now_ms)
@@ -307,6 +334,16 @@ class _Work:
         """The projects that have totals, or should have."""
         missing = () if self._whole["project"] else self._projects
         return {*self._totals, *self.result.projects, *missing}
+
+    def _doubt_begun(self, before: Totals, share: Share) -> None:
+        """Begin the first chunk anew where all are there and do not add up.
+
+        Then it may be the position in it that is damaged.
+        """
+        differs = share.events != before.backlog_events
+        if share.begun and differs and self._whole["chunk"]:
+            share.events += before.position.events
+            share.begun = False
 
     def _lost(self, before: Totals, share: Share) -> int:
         """How many events could not be read.
@@ -379,7 +416,11 @@ def _settled(before: Totals, share: Share) -> Totals:
 
 def _is_proven(row: Row) -> bool:
     """Whether a row's data are a chunk's, and undamaged: it is no accident then."""
-    match row.values[5:7]:
-        case (int(checksum), bytes(data)):
-            return zlib.crc32(data) == checksum
+    match row.values:
+        case (_, str(name), int(events), _, _, int(checksum), bytes(data), *_):
+            return Packed(data, checksum, head_of(name, events)).is_right
     return False
+
+
+def _is_id(number: int | None) -> bool:
+    return number is not None and 0 < number < HIGHEST_ID

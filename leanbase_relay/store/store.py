@@ -52,6 +52,7 @@ _MERGE = """
 _RESTAMP = """
     update chunk set bytes = ?, checksum = ?, data = ?, stamped = null where id = ?
 """
+_RECOUNT = "update chunk set events = ? where id = ?"
 _PASSED = """
     select coalesce(sum(events), 0), coalesce(sum(bytes), 0)
       from chunk where project = ? and id < ?
@@ -245,6 +246,10 @@ class Store:
                 break
         return dropped
 
+    def recount(self, chunk: int, events: int) -> None:
+        """Have a chunk's row say how many events it has; nothing comes or leaves."""
+        self._conn.execute(_RECOUNT, (events, chunk))
+
     # Dead letters.
 
     def keeps(self, letter: int) -> bool:
@@ -330,7 +335,7 @@ class Store:
     def small_rows(self, project: str, after: int, *, limit: int) -> list[StoredChunk]:
         """The rows behind a chunk, with their data where those are small."""
         rows = self._conn.execute(_SMALL, (project, after, limit)).fetchall()
-        return list(in_order(rows, after + 1))
+        return list(in_order(rows, project, after + 1))
 
     def merge(self, row: Row, ids: list[int], accepted_at_ms: int) -> None:
         """Put one row in the place of neighbours; it takes the last one's id."""
@@ -440,7 +445,7 @@ class Store:
         if upto <= before:
             return 0
         passed, size = self._conn.execute(_PASSED, (project, upto.chunk)).fetchone()
-        events = passed + upto.events - before.events
+        events = max(passed + upto.events - before.events, 0)
         self._conn.execute(
             "delete from chunk where project = ? and id < ?", (project, upto.chunk)
         )

@@ -5,6 +5,7 @@ import json
 import logging
 import os
 import sqlite3
+from collections import Counter
 from collections.abc import Callable, Collection
 from contextlib import closing
 from pathlib import Path
@@ -19,8 +20,10 @@ from leanbase_relay.errors import (
     StoreUnusable,
 )
 from leanbase_relay.store import aside, damage, schema
+from leanbase_relay.store.chunk import Chunk, join
 from leanbase_relay.store.reader import Reader
 from leanbase_relay.store.recovery import Recovery
+from leanbase_relay.store.row import row_of
 from leanbase_relay.store.schema import PAGE_BYTES
 from leanbase_relay.store.store import Store
 from leanbase_relay.store.totals import Position, Totals
@@ -30,6 +33,7 @@ from tests.support.damage import (
     Content,
     check_sums,
     drain,
+    event,
     fill,
     known,
     noise,
@@ -506,24 +510,75 @@ def test_an_id_that_nothing_could_follow_is_damage(path: Path, sound: Content) -
         assert max(sound.data) < newest < 1 << 40
 
 
-def test_a_chunk_whose_project_is_not_known_belongs_to_nobody(
-    path: Path, sound: Content
+def change(path: Path, statement: str, *values: object) -> None:
+    """Harm that SQLite itself does not notice."""
+    with closing(sqlite3.connect(path)) as conn, conn:
+        assert conn.execute(statement, values).rowcount == 1
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        ("events", 3),
+        ("events", 0),
+        ("events", 2 | 1 << 40),
+        ("bytes", -7),
+        ("project", "defaulu"),
+        ("project", "shop"),
+        ("id", 0),
+        ("id", -3),
+    ],
+)
+def test_what_a_row_says_of_its_chunk_is_put_right_by_the_checksum(
+    path: Path, sound: Content, column: str, value: object
 ) -> None:
-    leaf = sound.leaves["chunk"][-1]
-    page = page_of(path, leaf)
-    assert b"default\x02" in page
-    overwrite_page(path, leaf, page.replace(b"default\x02", b"dffault\x02"))
-    aside.suspect(path, "a checkup found it")
+    whole = events_of(path)
+    change(path, f"update chunk set {column} = ? where id = 60", value)  # noqa: S608
 
     with closing(recovered(path)) as store:
-        names = {name for (name,) in store._conn.execute("select project from chunk")}
-        assert names == set(PROJECTS) == set(store.totals)
-        assert salvaged_ids(path, sound) < set(sound.data)
-    assert lost(path) == sum(
-        events
-        for n, events in sound.events.items()
-        if n not in salvaged_ids(path, sound)
-    )
+        assert events_of(path) == whole
+        for name, one in store.totals.items():
+            assert one.backlog_events == sound.totals[name].backlog_events
+            assert one.accepted == sound.totals[name].accepted
+    assert lost(path) == 0
+
+
+def events_of(path: Path) -> Counter[tuple[str, bytes, int]]:
+    with closing(sqlite3.connect(path)) as conn:
+        return Counter(conn.execute("select project, data, events from chunk"))
+
+
+@pytest.mark.parametrize("events", [0, 3, 1 << 20])
+def test_a_chunk_that_nobody_can_be_told_of_counts_as_lost(
+    path: Path, sound: Content, events: int
+) -> None:
+    damaged = "update chunk set project = 'defaulu', events = ?, data = x'00'"
+    change(path, f"{damaged} where id = 60", events)
+
+    with closing(recovered(path)) as store:
+        assert set(store.totals) == set(PROJECTS)
+    assert lost(path) == sound.events[60]
+
+
+@pytest.mark.parametrize("done", [0, 2])
+@pytest.mark.parametrize("says", [1, 4, 9, 10, 1 << 30])
+def test_a_position_that_passes_over_events_is_not_believed(
+    tmp_path: Path, done: int, says: int
+) -> None:
+    """Events that were acknowledged were once passed over and counted nowhere."""
+    path = tmp_path / "relay.db"
+    events = join(event(number, 20) for number in range(10))
+    with closing(Store.open(path)) as store, store.transaction():
+        store.append(row_of(Chunk("default", 10, events), stamped=None), now_ms=1)
+        store.ack("default", Position(1, done))
+    change(path, "update project set position_events = ?", says)
+
+    with closing(recovered(path)) as store:
+        totals = store.totals["default"]
+        assert totals.position == Position(1, 0)
+        assert totals.backlog_events == 10
+        assert totals.accepted == 10 + done
+    assert lost(path) == 0
 
 
 def test_an_index_that_leads_back_does_not_send_the_same_events_for_ever(
