@@ -11,13 +11,12 @@ import sqlite3
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
 from pathlib import Path
 
 from leanbase_relay.store import letters, schema, tables
 from leanbase_relay.store.chunk import Packed, head_of, true_owner
-from leanbase_relay.store.damage import is_of_the_disk
 from leanbase_relay.store.image import Image
+from leanbase_relay.store.into import Into, is_id
 from leanbase_relay.store.pages import MAX_ROW_BYTES, Row
 from leanbase_relay.store.totals import (
     BEGINNING,
@@ -148,9 +147,9 @@ class _Work:
     def copy(self) -> None:
         """Bring over what can be read, of all tables."""
         self._copy_totals()
-        into = _Into(self._conn, "chunk")
+        into = Into(self._conn, "chunk")
         for row in map(self._mended, self._reached("chunk")):
-            if _is_proven(row) and not _is_id(row.rowid):
+            if _is_proven(row) and not is_id(row.rowid):
                 self._homeless.append(row)
             else:
                 self._copy_chunk(row, into)
@@ -188,7 +187,7 @@ class _Work:
         for page in self._tables["chunk"].reached:
             for row in self._image.heads(page):
                 match row:
-                    case Row(int(number), (None, str(name), int(events), *_)) if _is_id(
+                    case Row(int(number), (None, str(name), int(events), *_)) if is_id(
                         number
                     ):
                         position = self._totals.get(name, Totals()).position
@@ -200,11 +199,11 @@ class _Work:
                 self._totals[name] = replace(totals, position=BEGINNING)
 
     def _copy_all(self, table: str) -> int:
-        into = _Into(self._conn, table)
+        into = Into(self._conn, table)
         kept = sum(into.keep(row) for row in self._reached(table))
         return kept + sum(into.keep(row) for row in self._orphaned(table))
 
-    def _copy_chunk(self, row: Row, into: "_Into") -> None:
+    def _copy_chunk(self, row: Row, into: Into) -> None:
         match row:
             case Row(int(number), (None, str(name), int(events), int(size), *_)) if (
                 self._may_be_chunk(number, name, events, size)
@@ -248,7 +247,7 @@ class _Work:
     def _may_be_chunk(self, number: int, name: str, events: int, size: int) -> bool:
         """Whether these could be what a chunk says of itself: no checksum is on it."""
         return (
-            _is_id(number)
+            is_id(number)
             and 0 < events < _MOST_EVENTS
             and 0 < size <= MAX_ROW_BYTES
             and (name in self._projects or name in self._totals)
@@ -359,46 +358,6 @@ class _Work:
         self._conn.execute(_KEEP_LOSS, (name, reason, origin, now_ms, lost))
 
 
-class _Into:
-    """A table of the fresh store, which takes rows as the damaged one had them."""
-
-    def __init__(self, conn: sqlite3.Connection, table: str) -> None:
-        self._conn = conn
-        self._table = table
-        # Migrations only ever add columns behind the others, so that a row with fewer
-        # values is one of an earlier version, and the defaults are right for the rest.
-        rows = conn.execute("select name from pragma_table_info(?)", (table,))
-        self._columns = [name for (name,) in rows]
-        self._any_id = table == "known_id"  # it is a hash; others count from 1 on
-        self._insert = lru_cache(self._statement)
-
-    def keep(self, row: Row) -> bool:
-        """Insert it, unless its id is taken or it does not fit.
-
-        Raises:
-            sqlite3.Error: the disk does not let us.
-        """
-        values = row.values[: len(self._columns)]
-        if not values:
-            return False
-        if row.rowid is not None:  # SQLite leaves the place of the id empty
-            if not (self._any_id or 0 < row.rowid < HIGHEST_ID):
-                return False
-            values = (row.rowid, *values[1:])
-        try:
-            done = self._conn.execute(self._insert(len(values)), values)
-        except sqlite3.Error as error:
-            if is_of_the_disk(error):
-                raise
-            return False  # a value of another type, or whatever else it is that ails it
-        return done.rowcount == 1
-
-    def _statement(self, values: int) -> str:
-        columns = ", ".join(self._columns[:values])  # names of our own schema
-        places = ", ".join("?" * values)
-        return f"insert or ignore into {self._table} ({columns}) values ({places})"  # noqa: S608
-
-
 def _settled(before: Totals, share: Share) -> Totals:
     """The totals of a project of which this share is left."""
     position = before.position
@@ -420,7 +379,3 @@ def _is_proven(row: Row) -> bool:
         case (_, str(name), int(events), _, _, int(checksum), bytes(data), *_):
             return Packed(data, checksum, head_of(name, events)).is_right
     return False
-
-
-def _is_id(number: int | None) -> bool:
-    return number is not None and 0 < number < HIGHEST_ID

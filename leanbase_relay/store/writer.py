@@ -25,7 +25,7 @@ from leanbase_relay.store.commits import Commits
 from leanbase_relay.store.damage import is_damage, is_for_want_of_room
 from leanbase_relay.store.deposit import Deposit
 from leanbase_relay.store.merging import OLD_SECONDS, Claims, Merging
-from leanbase_relay.store.reserve import Reserve
+from leanbase_relay.store.reserve import MARGIN_BYTES, Reserve
 from leanbase_relay.store.row import Row, merged, row_of
 from leanbase_relay.store.size import Space
 from leanbase_relay.store.store import Store
@@ -163,8 +163,6 @@ class Writer:
         self._ended = False
         self._broken = False
         self._reserve = reserve or Reserve(store.path, 0)
-        self._reserve.take()
-        self._disk_full = False
         self.claims = Claims()
         self.commits = Commits()
         self._full_seldom, self._trouble_seldom = Seldom(clock), Seldom(clock)
@@ -183,6 +181,11 @@ class Writer:
         """Why nothing can be stored, while that is so."""
         self.full = False
         """Whether the last events were refused for want of room."""
+        # What an earlier life gave up is not for new events: without it nothing could
+        # leave any more.
+        self._disk_full = not self._reserve.take()
+        if self._disk_full:
+            self._say_trouble(_DISK_FULL)
         self.stepped_at = clock.monotonic()
         """When the last step began; another begins after a few seconds at most."""
 
@@ -449,10 +452,7 @@ class Writer:
 
     def _fell(self, error: Exception) -> StoreUnavailable:
         """After a failed write the connection is not to be believed: begin anew."""
-        if self.trouble is None and (times := self._trouble_seldom.times()):
-            self._said_trouble = True
-            log.error("store_unavailable times=%d error=%s", times, error)
-        self.trouble = str(error)
+        self._say_trouble(str(error))
         self._broken = True
         if is_for_want_of_room(error) and self._reserve.give_up():
             self._disk_full = True
@@ -460,6 +460,12 @@ class Writer:
             self._tidy_at = self._clock.monotonic() + _TIDY_SOON_SECONDS
         self._tell_damage(error)
         return StoreUnavailable(f"store unavailable: {error}")
+
+    def _say_trouble(self, error: str) -> None:
+        if self.trouble is None and (times := self._trouble_seldom.times()):
+            self._said_trouble = True
+            log.error("store_unavailable times=%d error=%s", times, error)
+        self.trouble = error
 
     def _tell_damage(self, error: Exception) -> None:
         if is_damage(error):
@@ -476,7 +482,7 @@ class Writer:
 
     def _look_for_room(self) -> None:
         """Take events again once the reserve finds its room, and some more."""
-        if self._disk_full and self._reserve.take():
+        if self._disk_full and self._reserve.take(margin=MARGIN_BYTES):
             self._disk_full = False
             self._recovered()
 
