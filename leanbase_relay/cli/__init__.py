@@ -29,6 +29,7 @@ COMMANDS = {
     "peek": "look",
     "export": "look",
     "query": "look",
+    "backup": "backup",
     "dead-letters": "dead_letters",
     "purge": "purge",
     "check-config": "check_config",
