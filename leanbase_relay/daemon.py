@@ -26,7 +26,7 @@ from leanbase_relay.assembly import Parts
 from leanbase_relay.clock import Clock, Moment, SystemClock
 from leanbase_relay.config import Config
 from leanbase_relay.control import Aside, Command, Control
-from leanbase_relay.errors import ConfigError, Stopping, StoreUnavailable
+from leanbase_relay.errors import ConfigError, Stopping, StoreGone, StoreUnavailable
 from leanbase_relay.forward.lane import LaneStatus
 from leanbase_relay.intake.event import Judge
 from leanbase_relay.keys import KeyRing
@@ -87,7 +87,7 @@ class Daemon:
         self._config = config
         self._load = load
         self._clock = clock or SystemClock()
-        self._failure = Failure(self._suspect)
+        self._failure = Failure(self._foresaw)
         self._seldom_none_left = Seldom(self._clock)
         self._threads: list[threading.Thread] = []
         self._reload_problem: str | None = None
@@ -122,7 +122,7 @@ class Daemon:
         config = self._config
         place.check(config.store.path)
         place.make_directory(config.store.path.parent)
-        house.enter_context(lock.held(config.store.path))
+        held = house.enter_context(lock.held(config.store.path))
         self._started_at = self._clock.monotonic()
         self._begun = Moment.now(self._clock)
         store = Recovery(
@@ -136,6 +136,7 @@ class Daemon:
         self._rates = Rates(self._clock, store.totals, list(config.projects))
         self._writer = parts.writer(
             store,
+            held,
             on_committed=self._committed,
             on_damage=lambda error: self._failure.record("writer", error),
         )
@@ -191,8 +192,11 @@ class Daemon:
         house.callback(reader.close)
         return reader
 
-    def _suspect(self, error: BaseException) -> bool:
+    def _foresaw(self, error: BaseException) -> bool:
         """If the store is damaged, have the next start mend it; see `Failure`."""
+        if isinstance(error, StoreGone):
+            log.critical("store_gone error=%s", error)
+            return True
         if not is_damage(error):
             return False
         log.critical("store_damaged error=%s; the next start salvages it", error)

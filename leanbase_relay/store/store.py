@@ -20,6 +20,7 @@ from leanbase_relay.store.backlog import ChunkSize, Share
 from leanbase_relay.store.chunk import Packed
 from leanbase_relay.store.deposit import DeadLetter, FileId, FileProgress
 from leanbase_relay.store.letters import KeptLetter
+from leanbase_relay.store.presence import Presence
 from leanbase_relay.store.reader import StoredChunk, in_order
 from leanbase_relay.store.row import Row
 from leanbase_relay.store.size import Space, file_bytes, log_path
@@ -92,6 +93,7 @@ class Store:
         self._conn = conn
         self._totals = read_totals(conn)
         self._known_ids = _count_known_ids(conn)
+        self._presence = Presence(self._file_path, self._log_path)
         self.totals = self._totals.copy()
         """As committed; read by other threads, replaced as a whole."""
 
@@ -112,12 +114,26 @@ class Store:
         """Begin anew on what the disk holds.
 
         After a failed write or fsync nobody knows what this connection believes.
+
+        Raises:
+            StoreUnavailable: SQLite or the disk said no.
+            StoreGone: see `check_presence`.
         """
+        self.check_presence()
         self._conn.close()
         self._conn = schema.connect(self.path)
         self._totals = read_totals(self._conn)
         self._known_ids = _count_known_ids(self._conn)
+        self._presence = Presence(self._file_path, self._log_path)
         self.totals = self._totals.copy()
+
+    def check_presence(self) -> None:
+        """See that what is written goes where the next start will look for it.
+
+        Raises:
+            StoreGone: the file or its log was removed, or another is in its place.
+        """
+        self._presence.check()
 
     @contextmanager
     def transaction(self) -> Iterator[None]:

@@ -25,6 +25,7 @@ from leanbase_relay.store.commits import Commits
 from leanbase_relay.store.damage import is_damage, is_for_want_of_room
 from leanbase_relay.store.deposit import Deposit
 from leanbase_relay.store.merging import OLD_SECONDS, Claims, Merging
+from leanbase_relay.store.presence import Presence
 from leanbase_relay.store.reserve import MARGIN_BYTES, Reserve
 from leanbase_relay.store.row import Row, merged, row_of
 from leanbase_relay.store.size import Space
@@ -46,6 +47,8 @@ _FOR_LEAVING_BYTES = 4 << 20  # of the log's share, while it cannot be folded in
 _STEP_BYTES = 4 << 20  # what a step of tidying writes to the log, at most
 _TIDY_SOON_SECONDS = 1.0
 _MERGE_NEXT_SECONDS = 0.01
+
+_CHECK_LOCK_SECONDS = 1.0
 
 _DISK_FULL = "the disk is full"
 _TIDY_NEXT_SECONDS = 0.25
@@ -136,6 +139,7 @@ class Writer:
     Args:
         store: opened; the writer's alone from now on.
         reserve: what is given up for those that leave, when the disk is full.
+        lock: of the store, if there is one; looked at now and then.
         on_committed: told the new totals after each commit, in the writer's thread,
             when the receipts of the group are settled.
         on_damage: told that the file itself is damaged, which no reopening mends.
@@ -148,6 +152,7 @@ class Writer:
         *,
         limits: Limits,
         reserve: Reserve | None = None,
+        lock: Presence | None = None,
         on_committed: Callable[[Mapping[str, Totals]], None] = lambda _: None,
         on_damage: Callable[[Exception], None] = lambda _: None,
     ) -> None:
@@ -181,6 +186,8 @@ class Writer:
         """Why nothing can be stored, while that is so."""
         self.full = False
         """Whether the last events were refused for want of room."""
+        self._lock_presence = lock or Presence()
+        self._check_lock_at = clock.monotonic()
         # What an earlier life gave up is not for new events: without it nothing could
         # leave any more.
         self._disk_full = not self._reserve.take()
@@ -248,6 +255,9 @@ class Writer:
         group = self._gather()
         if group:
             self._commit([work for work in group if work is not None])
+        else:
+            self._store.check_presence()
+            self._check_lock()
         if self._queue.empty():
             self._tidy_if_due()
         return None not in group
@@ -297,6 +307,7 @@ class Writer:
             if self._broken:
                 self._store.reopen()
                 self._broken = False
+            self._check_lock()
             with self._store.transaction():
                 if short:
                     self._store.drop_oldest(short)
@@ -306,9 +317,10 @@ class Writer:
                     self._change(work.asked, now_ms)
                 self._trim_letters(packed)
                 self._store.trim_known_ids(self._limits.max_known_ids)
+            self._store.check_presence()
         except (sqlite3.Error, StoreUnavailable) as error:
             return self._fell(error)
-        except BaseException:  # a fault of ours ends the thread, but none waits on it
+        except BaseException:  # a fault ends the thread, but none waits on it
             for work in group:
                 self._settle(work, Stopping("the relay is stopping"))
             raise
@@ -447,6 +459,13 @@ class Writer:
             max_bytes = self._limits.max_bytes
             log.warning("store_full max_bytes=%d times=%d", max_bytes, times)
         return kept
+
+    def _check_lock(self) -> None:
+        """See, now and then, that no other daemon could take it."""
+        now = self._clock.monotonic()
+        if now >= self._check_lock_at:
+            self._check_lock_at = now + _CHECK_LOCK_SECONDS
+            self._lock_presence.check()
 
     # Trouble, and its end.
 
