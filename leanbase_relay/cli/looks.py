@@ -259,8 +259,7 @@ def look_at_set_aside(patient: Patient) -> Iterator[Finding]:
     """Damaged stores of former times."""
     reports = aside.reports(patient.store)
     for report in reports:
-        mend = f"look at it, or copy it away; then rm {report.file}*"
-        yield Finding("set aside", State.ATTENTION, report.summary(), mend)
+        yield Finding("set aside", State.ATTENTION, report.summary(), report.mend)
     if not reports:
         yield Finding("set aside", State.OK, "none")
 

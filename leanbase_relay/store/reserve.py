@@ -19,6 +19,19 @@ MARGIN_BYTES = 8 << 20
 """What else must be free before the disk counts as no longer full."""
 
 
+def give_up(store: Path) -> bool:
+    """Let go of what an earlier life left; True if there was something."""
+    try:
+        _beside(store).unlink()
+    except OSError:
+        return False
+    return True
+
+
+def _beside(store: Path) -> Path:
+    return store.with_name(f"{store.name}.reserve")
+
+
 class Reserve:
     """A file of zeros that is there, or was given up.
 
@@ -28,7 +41,7 @@ class Reserve:
     """
 
     def __init__(self, store: Path, size: int) -> None:
-        self._path = store.with_name(f"{store.name}.reserve")
+        self._path = _beside(store)
         self._size = size
         self.held = False
 

@@ -4,9 +4,10 @@ import errno
 import json
 import logging
 import os
+import shutil
 import sqlite3
 from collections import Counter
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from leanbase_relay.store import aside, damage, schema
 from leanbase_relay.store.chunk import Chunk, join
 from leanbase_relay.store.reader import Reader
 from leanbase_relay.store.recovery import Recovery
+from leanbase_relay.store.reserve import Reserve
 from leanbase_relay.store.row import row_of
 from leanbase_relay.store.schema import PAGE_BYTES
 from leanbase_relay.store.store import Store
@@ -920,6 +922,70 @@ def _salvage_without_room(path: Path) -> int:
     except StoreUnavailable as error:
         return 0 if "MiB of room" in str(error) else 2
     return 1
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """Of 16 MiB."""
+    path = tmp_path / "disk"
+    path.mkdir()
+    mount = f"mount -t tmpfs -o size=16m tmpfs {path} 2>/dev/null"
+    if os.geteuid() or os.system(mount):  # noqa: S605 - our own path
+        pytest.skip("NOT TESTED: a really full disk; needs root to mount one")
+    yield path
+    os.system(f"umount -l {path}")  # noqa: S605 - our own path
+
+
+def leave_free(disk: Path, size: int) -> None:
+    look = os.statvfs(disk)
+    free = look.f_bavail * look.f_frsize
+    (disk / "ballast").write_bytes(bytes(free - size))
+
+
+def test_a_salvage_may_have_the_room_of_the_reserve(disk: Path, sound: Content) -> None:
+    path = sound.copy_to(disk)
+    header(path, sound)
+    assert Reserve(path, 6 << 20).take()
+    leave_free(disk, 0)
+
+    with closing(recovered(path)) as store:
+        assert salvaged_ids(path, sound) == set(sound.data)
+        assert store.has_backlog
+
+
+def test_a_damaged_store_without_room_is_kept_for_later_and_the_relay_starts(
+    disk: Path, sound: Content, tmp_path: Path
+) -> None:
+    path = sound.copy_to(disk)
+    header(path, sound)
+    kept = path.read_bytes()
+    leave_free(disk, 512 << 10)
+
+    with closing(opened(path)) as store:
+        assert store.totals == {}
+    (report,) = aside.reports(path)
+    assert Path(report.file).read_bytes() == kept
+    assert "there was no room to salvage it" in report.sentence()
+    assert "rm " not in report.sentence()
+
+    # What operations.md says to do with it.
+    elsewhere = tmp_path / "relay.db"
+    shutil.copyfile(report.file, elsewhere)
+    with closing(recovered(elsewhere)):
+        assert salvaged_ids(elsewhere, sound) == set(sound.data)
+
+
+def test_a_start_on_a_full_disk_has_the_room_of_the_reserve(
+    disk: Path, sound: Content
+) -> None:
+    """SQLite's index of the log takes some."""
+    path = sound.copy_to(disk)
+    assert Reserve(path, 6 << 20).take()
+    leave_free(disk, 0)
+
+    with closing(opened(path)) as store:
+        assert store.totals == sound.totals
+    assert not path.with_name("relay.db.reserve").exists()
 
 
 # What is not damage is refused, and nothing is touched.
