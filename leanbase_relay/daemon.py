@@ -356,7 +356,6 @@ class Daemon:
         problems += self._admission.problems()
         if self._capture_api is not None:
             problems += self._capture_api.problems()
-        problems += [one.sentence() for one in aside.reports(config.store.path)]
         view = View(
             now=self._clock.wall(),
             store=StoreView(
@@ -365,6 +364,7 @@ class Daemon:
                 max_bytes=config.store.max_bytes,
                 full=self._writer.full,
                 trouble=self._writer.trouble,
+                set_aside=aside.reports(config.store.path),
             ),
             spool=self._spool_view(),
             projects=projects,

@@ -8,7 +8,7 @@ import contextlib
 import json
 import logging
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -103,6 +103,14 @@ class Report:
         if not self.is_progress_whole:
             losses.append("files in the spool may be taken a second time")
         return "; ".join(losses)
+
+
+def lost_events(reports: Iterable[Report]) -> int | None:
+    """Events that were lost with stores that lie aside; None if nobody knows."""
+    told = list(reports)
+    if any(None in one.lost.values() or not one.is_salvaged for one in told):
+        return None
+    return sum(one.lost_events for one in told)
 
 
 def suspect(store: Path, reason: str) -> None:
