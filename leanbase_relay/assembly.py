@@ -22,6 +22,7 @@ from leanbase_relay.intake.spool import Spool
 from leanbase_relay.keys import KeyRing
 from leanbase_relay.store.deposit import FileProgress
 from leanbase_relay.store.known import Known
+from leanbase_relay.store.presence import Presence
 from leanbase_relay.store.reader import Reader
 from leanbase_relay.store.reserve import Reserve
 from leanbase_relay.store.row import Row
@@ -44,6 +45,7 @@ class Parts:
     def writer(
         self,
         store: Store,
+        lock: Presence,
         *,
         on_committed: Callable[[Mapping[str, Totals]], None],
         on_stored: Callable[[Sequence[Row]], None],
@@ -62,6 +64,7 @@ class Parts:
             self.clock,
             limits=limits,
             reserve=Reserve(store.path, min(limits.for_log, limits.max_bytes // 4)),
+            lock=lock,
             on_committed=on_committed,
             on_stored=on_stored,
             on_damage=on_damage,

@@ -26,7 +26,13 @@ from leanbase_relay.assembly import Parts
 from leanbase_relay.clock import Clock, Moment, SystemClock
 from leanbase_relay.config import Config
 from leanbase_relay.control import Aside, Command, Control
-from leanbase_relay.errors import ConfigError, RelayError, Stopping, StoreUnavailable
+from leanbase_relay.errors import (
+    ConfigError,
+    RelayError,
+    Stopping,
+    StoreGone,
+    StoreUnavailable,
+)
 from leanbase_relay.forward.standing import LaneStatus
 from leanbase_relay.intake.event import Judge
 from leanbase_relay.keys import KeyRing
@@ -88,7 +94,7 @@ class Daemon:
         self._config = self._started_with = config
         self._load = load
         self._clock = clock or SystemClock()
-        self._failure = Failure(self._suspect)
+        self._failure = Failure(self._foresaw)
         self._seldom_none_left = Seldom(self._clock)
         self._threads: list[threading.Thread] = []
         self._reload_problem: str | None = None
@@ -123,7 +129,7 @@ class Daemon:
         config = self._config
         place.check(config.store.path)
         place.make_directory(config.store.path.parent)
-        house.enter_context(lock.held(config.store.path))
+        held = house.enter_context(lock.held(config.store.path))
         self._started_at = self._clock.monotonic()
         self._begun = Moment.now(self._clock)
         store = Recovery(
@@ -138,6 +144,7 @@ class Daemon:
         self._names = Names(self._clock)
         self._writer = parts.writer(
             store,
+            held,
             on_committed=self._committed,
             on_stored=self._names.note,
             on_damage=lambda error: self._failure.record("writer", error),
@@ -194,8 +201,11 @@ class Daemon:
         house.callback(reader.close)
         return reader
 
-    def _suspect(self, error: BaseException) -> bool:
+    def _foresaw(self, error: BaseException) -> bool:
         """If the store is damaged, have the next start mend it; see `Failure`."""
+        if isinstance(error, StoreGone):
+            log.critical("store_gone error=%s", error)
+            return True
         if not is_damage(error):
             return False
         log.critical("store_damaged error=%s; the next start salvages it", error)
@@ -360,7 +370,6 @@ class Daemon:
         problems += self._admission.problems()
         if self._capture_api is not None:
             problems += self._capture_api.problems()
-        problems += [one.sentence() for one in aside.reports(config.store.path)]
         view = View(
             now=self._clock.wall(),
             store=StoreView(
@@ -369,6 +378,7 @@ class Daemon:
                 max_bytes=config.store.max_bytes,
                 full=self._writer.full,
                 trouble=self._writer.trouble,
+                set_aside=aside.reports(config.store.path),
             ),
             spool=self._spool_view(),
             projects=projects,

@@ -11,6 +11,7 @@
         ├── StoreHeld      another daemon holds this store      exit 3
         ├── StoreFull      store.max_bytes is reached
         ├── StoreDamaged   what it says contradicts itself
+        ├── StoreGone      somebody removed its files from under us
         ├── StoreUnusable  what is at store.path cannot be ours exit 78
         └── StoreUnavailable   the disk or SQLite said no
 """
@@ -64,6 +65,10 @@ class StoreFull(StoreError):
 
 class StoreDamaged(StoreError):
     """What the store says cannot be; the next start salvages it."""
+
+
+class StoreGone(StoreError):
+    """The store's files, or its lock, are not those any more that we have open."""
 
 
 class StoreUnusable(StoreError):

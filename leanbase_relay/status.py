@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from leanbase_relay import __version__
 from leanbase_relay.clock import rfc_3339
+from leanbase_relay.store.aside import Report, lost_events
 from leanbase_relay.store.totals import Totals
 from leanbase_relay.words import age, size
 
@@ -44,13 +45,18 @@ _LATELY_SECONDS = 24 * 3600
 
 @dataclass(frozen=True, slots=True)
 class StoreView:
-    """The store as `status` shows it; bytes."""
+    """The store as `status` shows it; bytes.
+
+    Attributes:
+        set_aside: what became of damaged ones that still lie beside it.
+    """
 
     path: Path
     bytes: int
     max_bytes: int
     full: bool = False
     trouble: str | None = None
+    set_aside: Sequence[Report] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +143,7 @@ def status(view: View) -> dict[str, Any]:
             "bytes": view.store.bytes,
             "max_bytes": view.store.max_bytes,
             "disk_free_bytes": _disk_free_bytes(view.store.path),
+            "lost_events": lost_events(view.store.set_aside),
         },
         "spool": {
             "path": str(view.spool.path) if view.spool.path is not None else None,
@@ -188,11 +195,16 @@ def one_line(
     return f"{state}, {waiting:,} events waiting" + (f"; {problem}" if problem else "")
 
 
-def exit_code(state: str) -> int:
+def exit_code(look: Mapping[str, Any]) -> int:
     """What `leanbase-relay status` exits with."""
-    if state == "stopped":
+    if look["state"] == "stopped":
         return 3
-    return 0 if state in ("idle", "flowing") else 1
+    return 0 if look["state"] in ("idle", "flowing") and not has_lost(look) else 1
+
+
+def has_lost(look: Mapping[str, Any]) -> bool:
+    """Whether events were lost, and nobody has removed the damaged file since."""
+    return bool(look["store"].get("lost_events", 0) != 0)  # None = nobody knows
 
 
 def stored_totals(reader: "Reader", names: Sequence[str]) -> dict[str, ProjectView]:
@@ -310,7 +322,7 @@ def _store_problems(store: StoreView) -> list[str]:
             "are refused, spool files wait. It empties by itself as events are "
             "delivered; or raise store.max_bytes."
         )
-    return problems
+    return problems + [report.sentence() for report in store.set_aside]
 
 
 def _project_problems(name: str, project: ProjectView) -> list[str]:

@@ -219,7 +219,10 @@ def look_at_chunks(patient: Patient) -> Iterator[Finding]:
             f": the checksum of {len(looked.damaged)} is wrong, first of chunk "
             f"{looked.damaged[0]}, {count(looked.damaged_events, 'event')}"
         )
-        mend = "nothing to do: each becomes a dead letter when its turn comes"
+        mend = (
+            "nothing to do: when its turn comes each is put right, or kept as a dead "
+            "letter"
+        )
         yield Finding("checksums", State.ATTENTION, found, mend)
     else:
         yield Finding("checksums", State.OK, f"{found}: all are right")
@@ -242,8 +245,7 @@ def look_at_set_aside(patient: Patient) -> Iterator[Finding]:
     """Damaged stores of former times."""
     reports = aside.reports(patient.store)
     for report in reports:
-        mend = f"look at it, or copy it away; then rm {report.file}*"
-        yield Finding("set aside", State.ATTENTION, report.summary(), mend)
+        yield Finding("set aside", State.ATTENTION, report.summary(), report.mend)
     if not reports:
         yield Finding("set aside", State.OK, "none")
 

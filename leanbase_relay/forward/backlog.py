@@ -14,7 +14,7 @@ from leanbase_relay.forward.batch import Batch, DamagedChunk, build
 from leanbase_relay.forward.letter import of_chunk, of_event
 from leanbase_relay.forward.verdict import Judgement
 from leanbase_relay.store import stamps
-from leanbase_relay.store.chunk import Damaged, pack, unpack
+from leanbase_relay.store.chunk import Damaged, head_of, pack, true_owner, unpack
 from leanbase_relay.store.deposit import DeadLetter
 from leanbase_relay.store.reader import Reader, StoredChunk
 from leanbase_relay.store.store import Store
@@ -70,7 +70,8 @@ class Backlog:
                     chunks, self.position, max_events=max_events, max_bytes=max_bytes
                 )
             except DamagedChunk as damaged:
-                self._bury_chunk(damaged)
+                if not self._count_anew(damaged.chunk):
+                    self._bury_chunk(damaged)
 
     def _claimed(self, max_events: int, max_bytes: int) -> list[StoredChunk]:
         """The oldest chunks; from now on they stay the rows that they are."""
@@ -150,6 +151,27 @@ class Backlog:
             judgement.reason,
         )
         self._unsaid = 0
+
+    def _count_anew(self, chunk: StoredChunk) -> bool:
+        """Put a row right that says a wrong number of events; True if it was that."""
+        owner = true_owner(chunk.packed, [self.project])
+        if owner is None or owner.events == chunk.events:
+            return False
+        log.warning(
+            "chunk_counted_anew project=%s chunk=%d events=%d before=%d",
+            self.project,
+            chunk.id,
+            owner.events,
+            chunk.events,
+        )
+        while True:
+            with contextlib.suppress(StoreError):
+                self._writer.apply(
+                    lambda store: store.recount(chunk.id, owner.events)
+                ).wait()
+                return True
+            if self._clock.wait(AGAIN_SECONDS, self._poke):
+                raise Stopping("the relay is stopping")
 
     def _bury_chunk(self, damaged: DamagedChunk) -> None:
         chunk = damaged.chunk
@@ -268,7 +290,8 @@ class Backlog:
             event_bytes = stamps.shifted(unpack(chunk.packed), chunk.stamped, by_ms)
         except Damaged:
             return False
-        packed, size = pack(event_bytes), len(event_bytes)
+        packed = pack(event_bytes, head_of(self.project, chunk.events))
+        size = len(event_bytes)
         try:
             self._writer.apply(
                 lambda store: store.restamp(self.project, chunk.id, packed, size=size)

@@ -188,7 +188,12 @@ def _piece(chunk: StoredChunk, start: Position) -> Piece:
         historical=chunk.historical,
         requeues=chunk.requeues,
     )
-    return piece.cut(start.events, chunk.events) if chunk.id == start.chunk else piece
+    if chunk.id != start.chunk:
+        return piece
+    rest = piece.cut(start.events, chunk.events)
+    if not rest.events:
+        raise Damaged("it ends before the position in it")
+    return rest
 
 
 def _within(piece: Piece, max_events: int, max_bytes: int) -> Piece:

@@ -17,7 +17,7 @@ import msgspec
 
 from leanbase_relay.clock import rfc_3339
 from leanbase_relay.store import schema
-from leanbase_relay.store.chunk import Damaged, Packed, split, unpack
+from leanbase_relay.store.chunk import Damaged, Packed, head_of, split, unpack
 from leanbase_relay.store.names import Counts, names_of
 from leanbase_relay.store.totals import BEGINNING, read_totals
 
@@ -32,7 +32,7 @@ _PAGE = """
      order by id
      limit ?3
 """
-_DATA = "select checksum, data from chunk where id = ?"
+_DATA = "select data, checksum, project, events from chunk where id = ?"
 _LETTERS = """
     select id, door, project, event, distinct_id, uuid, status, reason, origin,
            accepted_at_ms, died_at_ms, line
@@ -247,7 +247,10 @@ class Look:
         """The events of a chunk; none if it has left meanwhile."""
         assert self._conn is not None, "who has seen a row has a store"
         found = self._conn.execute(_DATA, (chunk,)).fetchone()
-        return unpack(Packed(found[1], found[0])) if found else b""
+        if found is None:
+            return b""
+        data, checksum, *head = found
+        return unpack(Packed(data, checksum, head_of(*head)))
 
     def _json_of(self, chunk: int, *, listed: _Listed) -> str:
         """What the view makes rows of: for each event what is wanted of it."""

@@ -29,10 +29,11 @@ from leanbase_relay.seldom import Seldom
 from leanbase_relay.store import schema, stamps
 from leanbase_relay.store.chunk import MAX_CHUNK_BYTES
 from leanbase_relay.store.commits import Commits
-from leanbase_relay.store.damage import is_damage
+from leanbase_relay.store.damage import is_damage, is_for_want_of_room
 from leanbase_relay.store.deposit import Deposit
 from leanbase_relay.store.merging import OLD_SECONDS, Claims, Merging
-from leanbase_relay.store.reserve import Reserve
+from leanbase_relay.store.presence import Presence
+from leanbase_relay.store.reserve import MARGIN_BYTES, Reserve
 from leanbase_relay.store.row import Row, merged, row_of
 from leanbase_relay.store.size import Space
 from leanbase_relay.store.store import Store
@@ -53,6 +54,8 @@ _FOR_LEAVING_BYTES = 4 << 20  # of the log's share, while it cannot be folded in
 _STEP_BYTES = 4 << 20  # what a step of tidying writes to the log, at most
 _TIDY_SOON_SECONDS = 1.0
 _MERGE_NEXT_SECONDS = 0.01
+
+_CHECK_LOCK_SECONDS = 1.0
 
 _DISK_FULL = "the disk is full"
 _TIDY_NEXT_SECONDS = 0.25
@@ -145,6 +148,7 @@ class Writer:
     Args:
         store: opened; the writer's alone from now on.
         reserve: what is given up for those that leave, when the disk is full.
+        lock: of the store, if there is one; looked at now and then.
         on_committed: told the new totals after each commit, in the writer's thread,
             when the receipts of the group are settled.
         on_stored: told, at the same time, the rows that were stored.
@@ -158,6 +162,7 @@ class Writer:
         *,
         limits: Limits,
         reserve: Reserve | None = None,
+        lock: Presence | None = None,
         on_committed: Callable[[Mapping[str, Totals]], None] = lambda _: None,
         on_stored: Callable[[Sequence[Row]], None] = lambda _: None,
         on_damage: Callable[[Exception], None] = lambda _: None,
@@ -175,8 +180,6 @@ class Writer:
         self._ended = False
         self._broken = False
         self._reserve = reserve or Reserve(store.path, 0)
-        self._reserve.take()
-        self._disk_full = False
         self.claims = Claims()
         self.commits = Commits()
         self._full_seldom, self._trouble_seldom = Seldom(clock), Seldom(clock)
@@ -195,6 +198,13 @@ class Writer:
         """Why nothing can be stored, while that is so."""
         self.full = False
         """Whether the last events were refused for want of room."""
+        self._lock_presence = lock or Presence()
+        self._check_lock_at = clock.monotonic()
+        # What an earlier life gave up is not for new events: without it nothing could
+        # leave any more.
+        self._disk_full = not self._reserve.take()
+        if self._disk_full:
+            self._say_trouble(_DISK_FULL)
         self.stepped_at = clock.monotonic()
         """When the last step began; another begins after a few seconds at most."""
 
@@ -257,6 +267,9 @@ class Writer:
         group = self._gather()
         if group:
             self._commit([work for work in group if work is not None])
+        else:
+            self._store.check_presence()
+            self._check_lock()
         if self._queue.empty():
             self._tidy_if_due()
         return None not in group
@@ -308,6 +321,7 @@ class Writer:
             if self._broken:
                 self._store.reopen()
                 self._broken = False
+            self._check_lock()
             with self._store.transaction():
                 if short:
                     self._store.drop_oldest(short)
@@ -317,9 +331,10 @@ class Writer:
                     self._do(work, now_ms)
                 self._trim_letters(packed)
                 self._store.trim_known_ids(self._limits.max_known_ids)
+            self._store.check_presence()
         except (sqlite3.Error, StoreUnavailable) as error:
             return self._fell(error)
-        except BaseException:  # a fault of ours ends the thread, but none waits on it
+        except BaseException:  # a fault ends the thread, but none waits on it
             for work in group:
                 self._settle(work, Stopping("the relay is stopping"))
             raise
@@ -472,21 +487,31 @@ class Writer:
             log.warning("store_full max_bytes=%d times=%d", max_bytes, times)
         return kept
 
+    def _check_lock(self) -> None:
+        """See, now and then, that no other daemon could take it."""
+        now = self._clock.monotonic()
+        if now >= self._check_lock_at:
+            self._check_lock_at = now + _CHECK_LOCK_SECONDS
+            self._lock_presence.check()
+
     # Trouble, and its end.
 
     def _fell(self, error: Exception) -> StoreUnavailable:
         """After a failed write the connection is not to be believed: begin anew."""
-        if self.trouble is None and (times := self._trouble_seldom.times()):
-            self._said_trouble = True
-            log.error("store_unavailable times=%d error=%s", times, error)
-        self.trouble = str(error)
+        self._say_trouble(str(error))
         self._broken = True
-        if _is_for_want_of_room(error) and self._reserve.give_up():
+        if is_for_want_of_room(error) and self._reserve.give_up():
             self._disk_full = True
             self.trouble = _DISK_FULL
             self._tidy_at = self._clock.monotonic() + _TIDY_SOON_SECONDS
         self._tell_damage(error)
         return StoreUnavailable(f"store unavailable: {error}")
+
+    def _say_trouble(self, error: str) -> None:
+        if self.trouble is None and (times := self._trouble_seldom.times()):
+            self._said_trouble = True
+            log.error("store_unavailable times=%d error=%s", times, error)
+        self.trouble = error
 
     def _tell_damage(self, error: Exception) -> None:
         if is_damage(error):
@@ -503,7 +528,7 @@ class Writer:
 
     def _look_for_room(self) -> None:
         """Take events again once the reserve finds its room, and some more."""
-        if self._disk_full and self._reserve.take():
+        if self._disk_full and self._reserve.take(margin=MARGIN_BYTES):
             self._disk_full = False
             self._recovered()
 
@@ -613,8 +638,3 @@ class Writer:
                 self._settle(work, Stopping("the relay is stopping"))
                 for tell in self._after_group:
                     tell()
-
-
-def _is_for_want_of_room(error: Exception) -> bool:
-    """Whether a disk said that it is full; SQLite's word for it is SQLITE_FULL."""
-    return "full" in str(error)

@@ -18,8 +18,10 @@ from leanbase_relay.errors import (
     ChangeFailed,
     Stopping,
     StoreFull,
+    StoreGone,
     StoreUnavailable,
 )
+from leanbase_relay.store import lock
 from leanbase_relay.store.chunk import Chunk
 from leanbase_relay.store.deposit import DeadLetter, Deposit, FileId, FileProgress
 from leanbase_relay.store.merging import OLD_SECONDS
@@ -694,3 +696,64 @@ def test_refused_lines_and_progress_are_kept_when_the_store_is_full(
     with pytest.raises(StoreFull):
         events.wait()
     assert store.totals["default"].refused == 1
+
+
+# Files that somebody removes.
+
+
+@pytest.mark.parametrize("name", ["relay.db", "relay.db-wal"])
+@pytest.mark.parametrize("how", [Path.unlink, lambda path: path.rename(f"{path}.old")])
+def test_stored_is_not_said_of_what_goes_into_a_file_that_was_removed(
+    store: GatedStore, clock: FakeClock, how: Callable[[Path], object], name: str
+) -> None:
+    """It once was, for ever, and the next start had nothing of it."""
+    writer = Writer(store, clock, limits=ROOMY)
+    before = writer.submit(deposit())
+    writer.step()
+    before.wait()
+
+    how(store.path.with_name(name))
+    after = writer.submit(deposit())
+    with pytest.raises(StoreGone, match=rf"{name} was removed or replaced"):
+        writer.step()
+
+    with pytest.raises(Stopping):
+        after.wait()
+
+
+def test_a_writer_that_has_nothing_to_do_sees_it_too(
+    store: GatedStore, clock: FakeClock
+) -> None:
+    writer = Writer(store, clock, limits=ROOMY)
+    store.path.unlink()
+
+    with pytest.raises(StoreGone):
+        writer.step()
+
+
+def test_a_store_that_was_removed_is_not_made_anew_after_trouble(
+    store: GatedStore,
+) -> None:
+    store.path.unlink()
+
+    with pytest.raises(StoreGone):
+        store.reopen()
+    assert not store.path.exists()
+
+
+def test_who_removes_the_lock_ends_the_relay_that_holds_it(
+    store: GatedStore, clock: FakeClock
+) -> None:
+    """It lets a second one in, and two would write one store."""
+    with lock.held(store.path) as held:
+        writer = Writer(store, clock, limits=ROOMY, lock=held)
+        idle(writer)
+        store.path.with_name("relay.db.lock").unlink()
+        clock.now += 1.0
+        change = writer.submit(deposit())
+        with pytest.raises(StoreGone, match=r"relay\.db\.lock was removed"):
+            writer.step()
+
+    with pytest.raises(Stopping):
+        change.wait()
+    assert "default" not in store.totals
