@@ -5,9 +5,10 @@ takes whatever is complete. The watcher only says that a scan may be worth while
 scan is the truth.
 
 A file goes in three steps. Its end is committed, and with it that the file is finished
-(`spool_taking`). Then its name is removed (`spool_removal`). Then its progress is
-forgotten. Killed after the first step, the next start finds the file in the very state
-in which it was finished, and only removes it. Killed after the second, it knows
+(`spool_taking`). Then its name is removed (`spool_removal`). Then the directory is
+synced and its progress forgotten (`spool_progress`). Killed after the first step, the
+next start finds the file in the very state in which it was finished, and only removes
+it; so it does when a power cut brings the name back. Killed after the second, it knows
 progress of a file that is gone: a new file under the reused inode number has another
 ctime and is taken from its beginning.
 """
@@ -37,6 +38,7 @@ from leanbase_relay.intake.lease import Writers
 from leanbase_relay.intake.spool_directory import (
     Directory,
     Entry,
+    Listing,
     SpoolDirectory,
     open_file,
 )
@@ -193,12 +195,12 @@ class Spool:
                 for entry in listing.entries:
                     self._taker.check_stop()
                     self._visit(entry)
-                    self._make_room()
+                    self._make_room(listing)
                 self._taker.land_all()
             except BaseException:
                 self._taker.see_through()
                 raise
-        self._book.tell_store()
+            self._book.tell_store(listing, self._problems)
 
     def _watch(self, directories: Sequence[Directory]) -> None:
         if self._watcher is not None and directories:
@@ -213,10 +215,10 @@ class Spool:
             return interval
         return min(max(_PAUSE_SECONDS, scan_seconds), interval)
 
-    def _make_room(self) -> None:
+    def _make_room(self, listing: Listing) -> None:
         if self._book.untold >= _MAX_UNTOLD:
             self._taker.land_all()
-            self._book.tell_store()
+            self._book.tell_store(listing, self._problems)
         self._removal.let_go(keep=self._max_removed)
 
     # One file.
@@ -310,7 +312,7 @@ class Spool:
             file.close()
             return
         self._waiting -= 1
-        self._book.forget(file.id)
+        self._book.forget(file.id, file.project)
 
     def _remove(self, file: SpoolFile) -> bool:
         try:

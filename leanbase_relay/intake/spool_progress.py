@@ -7,8 +7,10 @@ file is gone or stays although it seemed finished, `tell_store` does.
 from collections.abc import Iterable
 from dataclasses import replace
 
+from leanbase_relay import lasting
 from leanbase_relay.intake.spool_directory import Listing
 from leanbase_relay.intake.spool_file import SpoolFile, Stamp, Trail
+from leanbase_relay.intake.spool_problems import Problem, Problems, cause, shown
 from leanbase_relay.store.deposit import Deposit, FileId, FileProgress
 from leanbase_relay.store.writer import Writer
 
@@ -26,6 +28,7 @@ class ProgressBook:
         self._trails: dict[FileId, Trail] = {}
         self._forgotten: set[FileId] = set()
         self._unfinished: set[FileId] = set()
+        self._shrunk: set[str] = set()
 
     @property
     def files(self) -> set[FileId]:
@@ -63,11 +66,12 @@ class ProgressBook:
         """What was known is not of this file."""
         self._progress.pop(file, None)
 
-    def forget(self, file: FileId) -> None:
-        """The file is gone."""
+    def forget(self, file: FileId, *projects: str) -> None:
+        """The file is gone from the directory of a project; of one of these."""
         self._trails.pop(file, None)
         self._progress.pop(file, None)
         self._forgotten.add(file)
+        self._shrunk.update(projects)
 
     def forget_gone(self, listing: Listing) -> None:
         """Forget the files that others removed.
@@ -78,16 +82,20 @@ class ProgressBook:
         if not listing.complete:
             return
         devices = {directory.id.device for directory in listing.directories}
+        projects = {directory.project for directory in listing.directories}
         for file in self.files - listing.present:
             self._trails.pop(file, None)
             progress = self._progress.get(file)
             if progress is None or file.device not in devices:
                 continue
             if progress.name.partition("/")[0] not in listing.unserved:
-                self.forget(file)
+                self.forget(file, *projects)
 
-    def tell_store(self) -> None:
+    def tell_store(self, listing: Listing, problems: Problems) -> None:
         """Bring the stored progress up to date.
+
+        A name that is gone may be back when the power fails, as long as its directory
+        is not synced. Until then the progress alone tells that the file was taken.
 
         Raises:
             StoreFull, StoreUnavailable, Stopping: it is to be told again.
@@ -96,6 +104,19 @@ class ProgressBook:
             if file in self._progress:
                 self._writer.submit(Deposit(progress=self._progress[file])).wait()
             self._unfinished.discard(file)
-        if self._forgotten:
+        if self._forgotten and self._are_names_saved(listing, problems):
             self._writer.submit(Deposit(forget=tuple(self._forgotten))).wait()
             self._forgotten.clear()
+
+    def _are_names_saved(self, listing: Listing, problems: Problems) -> bool:
+        for directory in listing.directories:
+            if directory.project not in self._shrunk:
+                continue
+            try:
+                lasting.sync_names(directory.fd)
+            except OSError as error:
+                path = shown(str(directory.path))
+                problems.add(Problem.DIRECTORY, path, cause(error))
+                return False
+        self._shrunk.clear()
+        return True

@@ -1,12 +1,15 @@
 """The end of a spool file: its removal, late lines, and starts after kills."""
 
+import errno
 import os
 from pathlib import Path
 
 import pytest
 
+from leanbase_relay import lasting
 from leanbase_relay.intake.spool_removal import MAX_REMOVED
 from leanbase_relay.intake.spool_taking import MAX_IN_FLIGHT
+from leanbase_relay.store.deposit import FileId
 from tests.support.spool import (
     Hold,
     SpoolHouse,
@@ -117,6 +120,80 @@ def test_a_stop_takes_a_last_look_at_removed_files(house: SpoolHouse) -> None:
     house.spool.close()
 
     assert house.numbers() == [0, 1]
+
+
+# Against power cuts: a name that is gone may be back until its directory was synced.
+
+
+def test_a_removed_file_is_forgotten_when_its_directory_is_synced(
+    house: SpoolHouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once for all files of a scan, and only in the directories that lost one."""
+    for number in range(3):
+        house.put(f"shop/{number}.jsonl", line(number))
+    steps = noted_steps(house, monkeypatch)
+
+    house.spool.step()
+
+    assert steps == ["unlink"] * 3 + ["sync shop"] + ["forget"] * 3
+
+
+def test_a_file_that_others_removed_is_forgotten_when_the_directory_is_synced(
+    house: SpoolHouse, hold: Hold, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = house.put("a.jsonl", line(0))
+    hold(path)
+    house.spool.step()
+    path.unlink()
+    steps = noted_steps(house, monkeypatch)
+
+    house.spool.step()
+
+    assert steps == ["sync spool", "forget"]
+
+
+def test_progress_is_kept_while_the_directory_cannot_be_synced(
+    house: SpoolHouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(_: int) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    house.put("a.jsonl", line(0))
+    with monkeypatch.context() as disk:
+        disk.setattr("leanbase_relay.lasting.sync_names", failing)
+        house.spool.step()
+    assert house.names() == []
+    assert len(house.progress()) == 1
+    assert f"{house.path}: Input/output error" in house.problems()
+
+    house.spool.step()
+
+    assert house.progress() == []
+    assert house.problems() == ""
+
+
+def noted_steps(house: SpoolHouse, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What becomes of names and of progress from now on, in order."""
+    steps: list[str] = []
+    unlink, sync, forget = os.unlink, lasting.sync_names, house.writer._store.forget
+
+    def unlinked(name: str, *, dir_fd: int) -> None:
+        steps.append("unlink")
+        unlink(name, dir_fd=dir_fd)
+
+    def synced(directory: int) -> None:
+        path = Path(f"/proc/self/fd/{directory}").readlink()
+        steps.append(f"sync {path.name}")
+        sync(directory)
+
+    def forgotten(file: FileId) -> None:
+        steps.append("forget")
+        forget(file)
+
+    monkeypatch.setattr("os.unlink", unlinked)
+    monkeypatch.setattr("leanbase_relay.lasting.sync_names", synced)
+    monkeypatch.setattr(house.writer._store, "forget", forgotten)
+    return steps
 
 
 # Starts after kills.
