@@ -308,6 +308,7 @@ class Spool:
         if not file.trail.left_because:
             self._taken.note(file)
         if not self._remove(file):
+            file.save()
             self._book.note_unfinished(file)
             file.close()
             return

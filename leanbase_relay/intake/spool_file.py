@@ -7,6 +7,7 @@ and begun again, at the next scan, from there.
 
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -96,7 +97,8 @@ class SpoolFile:
         """Whether its name is gone and only this descriptor is left."""
         self.progress = FileProgress(self.id, name, 0, 0, Fingerprint().digest())
         """As committed."""
-        self._text: Text = PlainText(fd, 0)
+        self._text: Text = PlainText(fd, 0, 0)
+        self._saved = False
         self._runs: Runs | None = None
         self._offset = 0
         self._lines = 0
@@ -111,6 +113,18 @@ class SpoolFile:
     def stat(self) -> Stamp:
         """How the file is now."""
         return Stamp.of(os.fstat(self.fd))
+
+    def save(self) -> None:
+        """Have on the disk all that can be read of it since `begin`.
+
+        Else a power cut could leave less of it than was taken, and what remains would
+        look like a file that was begun anew. A disk that refuses does not hinder: what
+        is in doubt there had better be taken.
+        """
+        if not self._saved:
+            self._saved = True
+            with suppress(OSError):
+                os.fdatasync(self.fd)
 
     def has_entry(self) -> bool:
         """Whether the directory still calls this very file by its name."""
@@ -131,22 +145,25 @@ class SpoolFile:
     ) -> bool:
         """Stand where taking was left; False if that was not in this file.
 
+        It is read to its present end, not to one that moves away.
+
         Args:
             known: the progress stored under this inode.
             max_line_bytes: lines up to this length come whole.
             check: called before each piece is read; raises to end the reading.
         """
         self.stamp = self.stat()
+        self._saved = False
         reached = known is not None and self._reach(known, check)
         if known is None or not reached:
             known = FileProgress(self.id, self.name, 0, 0, Fingerprint().digest())
-            self._text = GzipText(self.fd) if self.gzip else PlainText(self.fd, 0)
+            self._text = GzipText(self.fd) if self.gzip else self._plain(0)
             self._fingerprint = Fingerprint()
         self.progress = replace(known, name=self.name)
         self._offset, self._lines = known.offset, known.lines
         rest = self.trail.too_long
         if self._has(rest):
-            self._text = PlainText(self.fd, self._offset + rest.size)
+            self._text = self._plain(self._offset + rest.size)
         else:
             rest = NOTHING
 
@@ -212,10 +229,13 @@ class SpoolFile:
             finished = known.finished_ctime_ns is not None
             if finished and self.stamp.size != known.offset:
                 return False
-            self._text = PlainText(self.fd, known.offset)
+            self._text = self._plain(known.offset)
             self._fingerprint = Fingerprint.of(self.fd, known.offset)
             reached = True
         return reached and self._fingerprint.digest() == known.digest
+
+    def _plain(self, offset: int) -> PlainText:
+        return PlainText(self.fd, offset, self.stamp.size)
 
     def _inflate_to(self, offset: int, check: Callable[[], None]) -> bool:
         self._text = GzipText(self.fd)

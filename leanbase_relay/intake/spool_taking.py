@@ -7,7 +7,9 @@ What makes it safe is an order:
 2. the next slice of the same file is submitted after that commit, never before; it is
    read and judged meanwhile;
 3. the last slice marks the file as finished, and only when that is committed the file
-   is given to `on_finished`.
+   is given to `on_finished`;
+4. before any other slice is submitted the file itself is synced, once a visit: what is
+   counted as taken stands in the file after a power cut too.
 """
 
 from collections import deque
@@ -105,16 +107,16 @@ class Taker:
         # One slice is held back, because the last has to say that it is the last.
         held: _Slice | None = None
         for run in file.runs:
-            self._submit_if(file, held)
+            self._submit_some(file, held)
             held = self._judged(file, run)
         rest = file.runs.rest
         if not may_end():
             file.trail.too_long = rest if rest.too_long else NOTHING
-            self._submit_if(file, held)
+            self._submit_some(file, held)
             return False
         file.trail.too_long = NOTHING
         if file.damage is not None or rest.size:
-            self._submit_if(file, held)
+            self._submit_some(file, held)
             held = self._torn_end(file, rest)
         if held is None and file.progress.finished_ctime_ns is not None:
             self._on_finished(file)  # a start after a kill found it so
@@ -140,8 +142,10 @@ class Taker:
             with suppress(StoreError, Stopping):
                 self._land()
 
-    def _submit_if(self, file: SpoolFile, held: _Slice | None) -> None:
+    def _submit_some(self, file: SpoolFile, held: _Slice | None) -> None:
+        """Submit a slice that is not the last: the file stays, and is resumed there."""
         if held is not None:
+            file.save()
             self._submit(file, held)
 
     def _submit(self, file: SpoolFile, part: _Slice) -> None:

@@ -43,17 +43,19 @@ class Text(Protocol):
 
 
 class PlainText:
-    """The bytes as they stand in the file."""
+    """The bytes as they stand in the file, from an offset to an end."""
 
     damage = None
     unread = b""
 
-    def __init__(self, fd: int, offset: int) -> None:
+    def __init__(self, fd: int, offset: int, end: int) -> None:
         self._fd = fd
         self._offset = offset
+        self._end = end
 
     def read(self, limit: int) -> bytes:
-        text = os.pread(self._fd, limit, self._offset)
+        room = max(self._end - self._offset, 0)
+        text = os.pread(self._fd, min(limit, room), self._offset)
         self._offset += len(text)
         return text
 

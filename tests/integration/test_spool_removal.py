@@ -9,7 +9,7 @@ import pytest
 from leanbase_relay import lasting
 from leanbase_relay.intake.spool_removal import MAX_REMOVED
 from leanbase_relay.intake.spool_taking import MAX_IN_FLIGHT
-from leanbase_relay.store.deposit import FileId
+from leanbase_relay.store.deposit import FileId, FileProgress
 from tests.support.spool import (
     Hold,
     SpoolHouse,
@@ -193,6 +193,92 @@ def noted_steps(house: SpoolHouse, monkeypatch: pytest.MonkeyPatch) -> list[str]
     monkeypatch.setattr("os.unlink", unlinked)
     monkeypatch.setattr("leanbase_relay.lasting.sync_names", synced)
     monkeypatch.setattr(house.writer._store, "forget", forgotten)
+    return steps
+
+
+# Against power cuts: what was taken must still stand in the file.
+
+
+@pytest.mark.parametrize("count", [3, 20_000], ids=["one slice", "slices"])
+def test_a_file_that_stays_is_synced_before_what_was_taken_of_it_counts(
+    house: SpoolHouse, hold: Hold, monkeypatch: pytest.MonkeyPatch, count: int
+) -> None:
+    """Once a visit, and not again while nothing is new."""
+    path = house.put("a.jsonl", lines(range(count)))
+    hold(path)
+    steps = noted_progress(house, monkeypatch)
+
+    house.spool.step()
+    house.spool.step()
+
+    assert steps[0] == "sync"
+    assert {*steps[1:]} == {"progress"}
+    with path.open("ab") as writer:
+        writer.write(line(count))
+    steps.clear()
+    house.spool.step()
+    assert steps == ["sync", "progress"]
+    assert len(house.numbers()) == count + 1
+
+
+def test_a_file_that_was_to_go_and_stays_is_synced(
+    house: SpoolHouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house.put("a.jsonl", line(0))
+    steps = noted_progress(house, monkeypatch)
+    monkeypatch.setattr(house.spool._removal, "remove", lambda _: False)
+
+    house.spool.step()
+
+    assert steps == ["progress", "sync", "progress"]
+
+
+def test_a_file_that_is_taken_at_once_needs_no_sync(
+    house: SpoolHouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house.put("a.jsonl", line(0))
+    steps = noted_progress(house, monkeypatch)
+
+    house.spool.step()
+
+    assert steps == ["progress"]
+
+
+def test_what_is_added_after_the_sync_is_left_for_the_next_visit(
+    house: SpoolHouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = house.put("a.jsonl", line(0))
+    pread = os.pread
+
+    def adding(fd: int, size: int, offset: int) -> bytes:
+        if offset == 0 and size > 2 and path.stat().st_size < 2 * len(line(0)):
+            with path.open("ab") as writer:
+                writer.write(line(1))
+        return pread(fd, size, offset)
+
+    monkeypatch.setattr("os.pread", adding)
+    house.spool.step()
+    assert house.numbers() == [0]
+
+    house.spool.step()
+    assert house.numbers() == [0, 1]
+    assert house.names() == []
+
+
+def noted_progress(house: SpoolHouse, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Syncs of spool files, and progress that reaches the store, in order."""
+    steps: list[str] = []
+    set_progress = house.writer._store.set_progress
+
+    def synced(_: int) -> None:
+        steps.append("sync")
+
+    def told(progress: FileProgress) -> None:
+        steps.append("progress")
+        set_progress(progress)
+
+    monkeypatch.setattr("os.fdatasync", synced)
+    monkeypatch.setattr(house.writer._store, "set_progress", told)
     return steps
 
 

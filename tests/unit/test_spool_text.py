@@ -11,7 +11,6 @@ import pytest
 from leanbase_relay.intake.spool_problems import Problem, Problems, shown
 from leanbase_relay.intake.spool_text import (
     KEPT_BYTES,
-    NOTHING,
     Fingerprint,
     GzipText,
     PlainText,
@@ -120,19 +119,13 @@ def test_a_line_known_to_be_too_long_is_skipped_on() -> None:
     assert second.text == b"b\n"
 
 
-def test_reading_a_text_again_goes_on_where_it_ended(tmp_path: Path) -> None:
-    path = tmp_path / "a"
-    path.write_bytes(b"a\nb")
-    fd = os.open(path, os.O_RDONLY)
-    runs = Runs(PlainText(fd, 0).read, max_line_bytes=100)
-    assert [run.text for run in runs] == [b"a\n"]
+def test_a_text_ends_where_it_should_whatever_is_added(opened: Opened) -> None:
+    fd = opened.of(b"a\nb\nc\nd\n")
 
-    with path.open("ab") as file:
-        file.write(b"c\n")
+    runs = Runs(PlainText(fd, 2, 5).read, max_line_bytes=100)
 
-    assert [run.text for run in runs] == [b"bc\n"]
-    assert runs.rest == NOTHING
-    os.close(fd)
+    assert [run.text for run in runs] == [b"b\n"]
+    assert runs.rest == Run(b"c", 1)
 
 
 @pytest.mark.parametrize("limit", [1, 7, 1000, 1 << 20])
