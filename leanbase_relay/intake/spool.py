@@ -247,8 +247,12 @@ class Spool:
         if file.gzip and not self._may_end(file, whole=True):
             return False  # while it is written it cannot be read
         known = self._book.progress(file.id)
-        if not self._taker.begin(file, known) and known is not None:
-            self._start_over(file, known)
+        reached = self._taker.begin(file, known)
+        if known is not None:
+            if reached:
+                self._book.claim(file, known)
+            elif known.file == file.id:
+                self._start_over(file, known)
         if self._taker.take(file, lambda: self._may_end(file, whole=file.is_whole)):
             return True
         self._taker.land_all()

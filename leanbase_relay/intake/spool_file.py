@@ -148,7 +148,7 @@ class SpoolFile:
         It is read to its present end, not to one that moves away.
 
         Args:
-            known: the progress stored under this inode.
+            known: the progress stored under this inode number.
             max_line_bytes: lines up to this length come whole.
             check: called before each piece is read; raises to end the reading.
         """
@@ -159,7 +159,7 @@ class SpoolFile:
             known = FileProgress(self.id, self.name, 0, 0, Fingerprint().digest())
             self._text = GzipText(self.fd) if self.gzip else self._plain(0)
             self._fingerprint = Fingerprint()
-        self.progress = replace(known, name=self.name)
+        self.progress = replace(known, file=self.id, name=self.name)
         self._offset, self._lines = known.offset, known.lines
         rest = self.trail.too_long
         if self._has(rest):

@@ -1,7 +1,8 @@
 """What is known of each spool file: its progress, as the store has it, and its trail.
 
 Progress reaches the store together with events. Where no events carry it along, when a
-file is gone or stays although it seemed finished, `tell_store` does.
+file is gone, stays although it seemed finished, or is on a device that has another
+number today, `tell_store` does.
 """
 
 from collections.abc import Iterable
@@ -25,9 +26,10 @@ class ProgressBook:
     def __init__(self, writer: Writer, progress: Iterable[FileProgress]) -> None:
         self._writer = writer
         self._progress = {known.file: known for known in progress}
+        self._astray: dict[int, FileProgress] = {}
         self._trails: dict[FileId, Trail] = {}
         self._forgotten: set[FileId] = set()
-        self._unfinished: set[FileId] = set()
+        self._changed: set[FileId] = set()
         self._shrunk: set[str] = set()
 
     @property
@@ -41,8 +43,20 @@ class ProgressBook:
         return len(self._forgotten)
 
     def progress(self, file: FileId) -> FileProgress | None:
-        """How far a file is taken; for whoever has that inode number now."""
-        return self._progress.get(file)
+        """How far a file is taken; for whoever has that inode number now.
+
+        The number of a device may be another after a restart of the machine. So what
+        is known of a device that is not there now may be of this file, too.
+        """
+        return self._progress.get(file) or self._astray.get(file.inode)
+
+    def claim(self, file: SpoolFile, known: FileProgress) -> None:
+        """It is the file that this is known of."""
+        if known.file != file.id:
+            self.forget(known.file)
+            del self._astray[file.id.inode]
+            self._progress[file.id] = file.progress
+            self._changed.add(file.id)
 
     def trail(self, file: FileId, stamp: Stamp, *, now: float) -> Trail:
         """What is remembered of a file, brought up to date."""
@@ -60,7 +74,7 @@ class ProgressBook:
         """It stays and may grow, so it must be known by its content from now on."""
         file.progress = replace(file.progress, finished_ctime_ns=None)
         self._progress[file.id] = file.progress
-        self._unfinished.add(file.id)
+        self._changed.add(file.id)
 
     def start_over(self, file: FileId) -> None:
         """What was known is not of this file."""
@@ -79,6 +93,7 @@ class ProgressBook:
         But not those of a file system that is not mounted now, or of a project that
         is not configured now: they may come back.
         """
+        self._astray = {}
         if not listing.complete:
             return
         devices = {directory.id.device for directory in listing.directories}
@@ -86,9 +101,11 @@ class ProgressBook:
         for file in self.files - listing.present:
             self._trails.pop(file, None)
             progress = self._progress.get(file)
-            if progress is None or file.device not in devices:
+            if progress is None:
                 continue
-            if progress.name.partition("/")[0] not in listing.unserved:
+            if file.device not in devices:
+                self._astray[file.inode] = progress
+            elif progress.name.partition("/")[0] not in listing.unserved:
                 self.forget(file, *projects)
 
     def tell_store(self, listing: Listing, problems: Problems) -> None:
@@ -100,10 +117,10 @@ class ProgressBook:
         Raises:
             StoreFull, StoreUnavailable, Stopping: it is to be told again.
         """
-        for file in tuple(self._unfinished):
+        for file in tuple(self._changed):
             if file in self._progress:
                 self._writer.submit(Deposit(progress=self._progress[file])).wait()
-            self._unfinished.discard(file)
+            self._changed.discard(file)
         if self._forgotten and self._are_names_saved(listing, problems):
             self._writer.submit(Deposit(forget=tuple(self._forgotten))).wait()
             self._forgotten.clear()

@@ -16,6 +16,7 @@ from tests.support.spool import (
     file_id,
     line,
     lines,
+    logged,
     open_removed,
 )
 
@@ -341,6 +342,72 @@ def test_progress_of_another_content_is_not_believed(
     house.spool.step()
 
     assert house.numbers() == [0, 1, 2, 5, 6, 7, 8, 9]
+
+
+def test_progress_goes_with_a_disk_that_has_another_number_after_a_start(
+    house: SpoolHouse, hold: Hold
+) -> None:
+    path = house.put("a.jsonl", lines(range(3)))
+    holder = hold(path)
+    house.spool.step()
+    renumber_the_disk(house)
+    assert file_id(path) not in [known.file for known in house.progress()]
+
+    house.spool.step()
+    assert house.numbers() == [0, 1, 2]
+    (progress,) = house.progress()
+    assert (progress.file, progress.lines) == (file_id(path), 3)
+
+    house.restart()
+    with path.open("ab") as writer:
+        writer.write(line(3))
+    holder.release()
+    house.spool.step()
+    assert house.numbers() == [0, 1, 2, 3]
+    assert house.progress() == []
+
+
+def test_a_finished_file_is_only_removed_from_a_disk_of_another_number(
+    house: SpoolHouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house.put("a.jsonl", lines(range(3)))
+    monkeypatch.setattr(house.spool._taker, "_on_finished", lambda _: None)
+    house.spool.step()
+    renumber_the_disk(house)
+
+    house.spool.step()
+
+    assert house.numbers() == [0, 1, 2]
+    assert house.names() == []
+    assert house.progress() == []
+
+
+def test_a_file_of_another_content_is_none_of_a_disk_that_is_not_there(
+    house: SpoolHouse, hold: Hold, log: pytest.LogCaptureFixture
+) -> None:
+    """The disk may come back, so its progress is kept."""
+    path = house.put("a.jsonl", lines(range(3)))
+    holder = hold(path)
+    house.spool.step()
+    renumber_the_disk(house)
+    (known,) = house.progress()
+    path.write_bytes(line(7))
+
+    house.spool.step()
+    holder.release()
+    house.spool.step()
+
+    assert house.numbers() == [0, 1, 2, 7]
+    assert house.names() == []
+    assert house.progress() == [known]
+    assert logged(log, "file_truncated") == []
+
+
+def renumber_the_disk(house: SpoolHouse) -> None:
+    """As if the spool's disk had had another number before this start."""
+    with house.changing() as store:
+        store.execute("update spool_file set device = device + 1")
+    house.restart()
 
 
 def test_progress_of_files_that_others_removed_is_forgotten(
