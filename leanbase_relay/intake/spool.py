@@ -258,6 +258,8 @@ class Spool:
         self._taker.land_all()
         if file.progress.finished_ctime_ns is not None:
             self._book.note_unfinished(file)
+        if file.runs.paused:
+            self._problems.add(Problem.ENDLESS, file.name, file.where)
         return False
 
     def _start_over(self, file: SpoolFile, known: FileProgress) -> None:

@@ -37,6 +37,10 @@ class Problem(Enum):
         "the spool took {names} and cannot remove it: {detail}; let the relay's user "
         "write to the directory"
     )
+    ENDLESS = (
+        "the spool finds no end of a line in {names}, so far: {detail}; each scan "
+        "skips some of it. Find out who writes it, or remove the file"
+    )
     HELD = (
         "{names} in the spool is held open for writing for {detail} or longer; its "
         "lines are taken as they come, and it is removed when it is closed"

@@ -109,15 +109,12 @@ class Taker:
         for run in file.runs:
             self._submit_some(file, held)
             held = self._judged(file, run)
-        rest = file.runs.rest
-        if not may_end():
-            file.trail.too_long = rest if rest.too_long else NOTHING
+        if file.runs.paused or not may_end():
             self._submit_some(file, held)
             return False
-        file.trail.too_long = NOTHING
-        if file.damage is not None or rest.size:
+        if file.damage is not None or file.runs.rest:
             self._submit_some(file, held)
-            held = self._torn_end(file, rest)
+            held = self._torn_end(file, file.runs.rest)
         if held is None and file.progress.finished_ctime_ns is not None:
             self._on_finished(file)  # a start after a kill found it so
         else:
@@ -178,8 +175,9 @@ class Taker:
 
     def _judged(self, file: SpoolFile, run: Run) -> _Slice:
         if run.too_long:
-            limit = self._max_event_bytes
-            reason = too_long(limit)
+            if not run.text:
+                return _Slice(file.advance(run, 0))  # of a line that was refused
+            reason = too_long(self._max_event_bytes)
             return _refused(file, run, run.text, reason)
         now_ms = round(self._clock.wall() * 1000)
         judged = self._judge.judge(run.text, project=file.project, now_ms=now_ms)
@@ -190,10 +188,10 @@ class Taker:
         progress = file.advance(run, judged.lines)
         return _Slice(progress, Deposit(judged.chunks, refused), judged.blank)
 
-    def _torn_end(self, file: SpoolFile, rest: Run) -> _Slice:
+    def _torn_end(self, file: SpoolFile, rest: bytes) -> _Slice:
         """What stands after the last newline: a line, or the end of a bad gzip."""
         if file.damage is None:
-            return self._judged(file, rest)
+            return self._judged(file, Run(rest, len(rest)))
         return _refused(file, NOTHING, file.torn[:KEPT_BYTES], file.damage)
 
 

@@ -119,6 +119,10 @@ _MIGRATIONS = (
     ("first_tables", _FIRST),
     ("what_the_upstream_answers", _SECOND),
     ("persons", _THIRD),
+    (
+        "lines_without_end",
+        ("alter table spool_file add column within_line integer not null default 0",),
+    ),
 )
 
 VERSION = len(_MIGRATIONS)
