@@ -171,6 +171,7 @@ class Spool:
             self._watcher.close()
         self._taker.heed_stop = False
         self._removal.close()
+        self._directory.close()
 
     def poke(self) -> None:
         """Have a scan soon."""

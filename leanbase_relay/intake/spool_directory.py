@@ -1,9 +1,11 @@
 """The spool directory: which names in it are taken, and in what order.
 
-Nothing is followed and nothing but a regular file is opened: every name is looked up
-in an open directory, and what was opened is looked at before it is read.
+The directory is this relay's alone: of two, both could take a file before one removes
+it. Nothing is followed and nothing but a regular file is opened: every name is looked
+up in an open directory, and what was opened is looked at before it is read.
 """
 
+import fcntl
 import fnmatch
 import heapq
 import os
@@ -85,6 +87,11 @@ class SpoolDirectory:
         self.path = path
         self._projects = projects
         self._pattern = re.compile("|".join(map(fnmatch.translate, patterns)))
+        self._lock = _Lock()
+
+    def close(self) -> None:
+        """Leave it to another relay."""
+        self._lock.let_go()
 
     def make(self) -> None:
         """Have it there before apps look for it; what hinders, the next look tells."""
@@ -98,7 +105,7 @@ class SpoolDirectory:
         """List it all; its directories are open until the end of the block."""
         with ExitStack() as opened:
             look = _Look(self._projects, self._pattern, problems, known, opened)
-            entries = look.entries(self.path)
+            entries = look.entries(self.path, self._lock)
             look.listing.entries = heapq.nsmallest(MAX_ENTRIES, entries)
             yield look.listing
 
@@ -122,14 +129,20 @@ class _Look:
         self._known = known
         self._opened = opened
 
-    def entries(self, path: Path) -> Iterator[Entry]:
+    def entries(self, path: Path, lock: "_Lock") -> Iterator[Entry]:
         """The files of the spool directory, then those of each project's own."""
         with self._noting_trouble(str(path)):
             top = _open_or_make(path)
+            self._opened.callback(os.close, top)
+            if not lock.holds(top):
+                self.listing.complete = False
+                self._problems.add(Problem.LOCKED, shown(str(path)), "it is locked")
+                return
             yield from self._list(top, path, "default", "")
             for name in self._served:
                 with self._noting_trouble(name):
                     fd = os.open(name, _DIRECTORY | os.O_NOFOLLOW, dir_fd=top)
+                    self._opened.callback(os.close, fd)
                     yield from self._list(fd, path / name, name, f"{name}/")
 
     @contextmanager
@@ -141,7 +154,6 @@ class _Look:
             self._problems.add(Problem.DIRECTORY, shown(where), cause(error))
 
     def _list(self, fd: int, path: Path, project: str, prefix: str) -> Iterator[Entry]:
-        self._opened.callback(os.close, fd)
         status = os.fstat(fd)
         directory = Directory(
             fd, path, project, prefix, file_id(status.st_dev, status.st_ino)
@@ -185,6 +197,33 @@ class _Look:
             return True
         self._problems.add(Problem.IGNORED, shown(directory.prefix + name), why)
         return False
+
+
+class _Lock:
+    """Of the spool directory, held for life; the kernel lets go of it when we die."""
+
+    def __init__(self) -> None:
+        self._fd = -1
+
+    def holds(self, directory: int) -> bool:
+        """Whether the directory is ours; from now on, if nobody else has it."""
+        if self._fd >= 0 and os.path.samestat(os.fstat(self._fd), os.fstat(directory)):
+            return True
+        self.let_go()  # of one that was removed, or mounted over
+        try:
+            fcntl.flock(directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True  # NFS locks no directories: it is served as if we were alone
+        self._fd = os.dup(directory)  # the lock lives as long as one of them is open
+        return True
+
+    def let_go(self) -> None:
+        """Give it back; again is harmless."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
 
 
 def open_file(entry: Entry) -> SpoolFile | None:

@@ -1,5 +1,6 @@
 """The spool when the store, the disk or its directory says no."""
 
+import errno
 import os
 import shutil
 import subprocess
@@ -86,6 +87,54 @@ def test_a_directory_that_cannot_be_made_is_told_by_the_look(house: SpoolHouse) 
     house.spool.step()
 
     assert "the spool directory cannot be served" in house.problems()
+
+
+def test_of_two_relays_one_takes_the_files_and_the_other_says_so(
+    house: SpoolHouse, tmp_path: Path
+) -> None:
+    """Each with a store of its own; the second takes over when the first is gone."""
+    house.spool.step()
+    house.put("shop/a.jsonl", line(0))
+    (tmp_path / "other").mkdir()
+    with SpoolHouse(tmp_path / "other", spool=house.path) as second:
+        second.spool.step()
+        assert second.numbers("shop") == []
+        assert f"another relay takes the files of {house.path}" in second.problems()
+
+        house.spool.step()
+        assert house.numbers("shop") == [0]
+
+        house.put("b.jsonl", line(1))
+        house.spool.close()
+        second.spool.step()
+        assert second.numbers() == [1]
+        assert second.problems() == ""
+
+
+def test_a_directory_that_is_made_again_is_locked_again(
+    house: SpoolHouse, tmp_path: Path
+) -> None:
+    house.spool.step()
+    shutil.rmtree(house.path)
+    house.spool.step()
+    (tmp_path / "other").mkdir()
+    with SpoolHouse(tmp_path / "other", spool=house.path) as second:
+        second.spool.step()
+        assert "another relay takes the files" in second.problems()
+
+
+def test_a_directory_that_cannot_be_locked_is_served(
+    house: SpoolHouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def without_locks(_: int, __: int) -> None:
+        raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+
+    monkeypatch.setattr("fcntl.flock", without_locks)
+    house.put("a.jsonl", line(0))
+
+    house.spool.step()
+
+    assert house.numbers() == [0]
 
 
 def test_a_directory_that_cannot_be_made_is_a_problem(house: SpoolHouse) -> None:

@@ -64,8 +64,9 @@ class SpoolHouse:
         max_store_bytes: int = 1 << 30,
         patterns: tuple[str, ...] = ("*.jsonl", "*.ndjson", "*.jsonl.gz"),
         scan_interval_seconds: float = 5.0,
+        spool: Path | None = None,
     ) -> None:
-        self.path = directory / "spool"
+        self.path = spool or directory / "spool"
         self.path.mkdir(exist_ok=True)
         self.clock = clock or FakeClock()
         self._database = directory / "relay.db"
