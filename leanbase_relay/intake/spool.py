@@ -186,7 +186,10 @@ class Spool:
     # A scan.
 
     def _scan(self) -> None:
-        with self._directory.listed(self._problems, self._book.files) as listing:
+        book = self._book
+        with self._directory.listed(
+            self._problems, book.files, book.in_vain
+        ) as listing:
             self._waiting = listing.waiting
             self._ignored = self._problems.count(Problem.IGNORED)
             self._watch(listing.directories)
@@ -228,7 +231,7 @@ class Spool:
         try:
             file = open_file(entry)
         except OSError as error:
-            self._problems.add(of_opening(error), entry.name, cause(error))
+            self._note_trouble(entry, error)
             return
         if file is None:
             return
@@ -236,10 +239,16 @@ class Spool:
         try:
             ended = self._serve(file)
         except OSError as error:
-            self._problems.add(of_opening(error), entry.name, cause(error))
+            self._note_trouble(entry, error)
         finally:
             if not ended:
                 file.close()
+
+    def _note_trouble(self, entry: Entry, error: OSError) -> None:
+        problem = of_opening(error)
+        self._problems.add(problem, entry.name, cause(error))
+        if problem is Problem.UNREADABLE:
+            self._book.in_vain.add(entry.id)
 
     def _serve(self, file: SpoolFile) -> bool:
         """Take what there is; whether it is at its end, and others close it."""
@@ -328,6 +337,7 @@ class Spool:
         except OSError as error:
             file.trail.leave_until = self._clock.monotonic() + _TRY_TO_REMOVE_SECONDS
             file.trail.left_because = cause(error)
+            self._book.in_vain.add(file.id)
             self._problems.add(Problem.UNREMOVABLE, file.name, cause(error))
             return False
 

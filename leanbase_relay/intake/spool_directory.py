@@ -24,7 +24,8 @@ from leanbase_relay.intake.spool_problems import Problem, Problems, cause, shown
 from leanbase_relay.store.deposit import FileId
 
 MAX_ENTRIES = 100_000
-"""Files that one scan takes, the oldest; the next ones wait for the next scan."""
+"""Files that one scan visits, the oldest; the next ones wait for the next scan. Those
+that cannot be opened or removed come after all others, or they would keep them out."""
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -45,11 +46,13 @@ class Directory(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """A file that is to be taken; they sort by age."""
+    """A file that is to be taken; they sort by age, those in vain behind all others."""
 
+    in_vain: bool
     mtime_ns: int
     base: str
     directory: Directory
+    id: FileId
 
     @property
     def name(self) -> str:
@@ -100,12 +103,24 @@ class SpoolDirectory:
 
     @contextmanager
     def listed(
-        self, problems: Problems, known: AbstractSet[FileId]
+        self,
+        problems: Problems,
+        known: AbstractSet[FileId],
+        in_vain: AbstractSet[FileId] = frozenset(),
     ) -> Iterator[Listing]:
-        """List it all; its directories are open until the end of the block."""
+        """List it all; its directories are open until the end of the block.
+
+        Args:
+            problems: are added to.
+            known: files of which is to be told whether they are there.
+            in_vain: files that are not visited but when there is time.
+        """
         with ExitStack() as opened:
             look = _Look(self._projects, self._pattern, problems, known, opened)
-            entries = look.entries(self.path, self._lock)
+            entries = (
+                entry._replace(in_vain=entry.id in in_vain)
+                for entry in look.entries(self.path, self._lock)
+            )
             look.listing.entries = heapq.nsmallest(MAX_ENTRIES, entries)
             yield look.listing
 
@@ -171,9 +186,16 @@ class _Look:
             status = entry.stat(follow_symlinks=False)
         except FileNotFoundError:
             return
-        self._note(file_id(status.st_dev, status.st_ino))
+        file = file_id(status.st_dev, status.st_ino)
+        self._note(file)
         self.listing.waiting += 1
-        yield Entry(status.st_mtime_ns, entry.name, directory)
+        yield Entry(
+            in_vain=False,
+            mtime_ns=status.st_mtime_ns,
+            base=entry.name,
+            directory=directory,
+            id=file,
+        )
 
     def _note(self, file: FileId) -> None:
         if file in self._known:

@@ -31,11 +31,13 @@ class ProgressBook:
         self._forgotten: set[FileId] = set()
         self._changed: set[FileId] = set()
         self._shrunk: set[str] = set()
+        self.in_vain: set[FileId] = set()
+        """Files that could not be opened or removed, when it was tried last."""
 
     @property
     def files(self) -> set[FileId]:
         """All that something is known of."""
-        return self._progress.keys() | self._trails.keys()
+        return self._progress.keys() | self._trails.keys() | self.in_vain
 
     @property
     def untold(self) -> int:
@@ -83,6 +85,7 @@ class ProgressBook:
     def forget(self, file: FileId, *projects: str) -> None:
         """The file is gone from the directory of a project; of one of these."""
         self._trails.pop(file, None)
+        self.in_vain.discard(file)
         self._progress.pop(file, None)
         self._forgotten.add(file)
         self._shrunk.update(projects)
@@ -100,6 +103,7 @@ class ProgressBook:
         projects = {directory.project for directory in listing.directories}
         for file in self.files - listing.present:
             self._trails.pop(file, None)
+            self.in_vain.discard(file)
             progress = self._progress.get(file)
             if progress is None:
                 continue

@@ -199,6 +199,40 @@ def test_a_file_that_cannot_be_removed_is_taken_once(short_dir: Path) -> None:
         assert house.names() == []
 
 
+@pytest.mark.parametrize("call", ["open", "unlink"])
+def test_files_that_cannot_be_opened_or_removed_keep_no_others_out(
+    house: SpoolHouse, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    """There are as many of them as one scan visits, and they are older."""
+    real = getattr(os, call)
+
+    def refusing(path: Path | str, *args: object, **kwargs: object) -> object:
+        if str(path).startswith("stuck"):
+            raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+        return real(path, *args, **kwargs)
+
+    monkeypatch.setattr("leanbase_relay.intake.spool_directory.MAX_ENTRIES", 3)
+    monkeypatch.setattr(os, call, refusing)
+    stuck = [house.put(f"stuck{number}.jsonl", line(0)) for number in range(3)]
+    for path in stuck:
+        os.utime(path, ns=(0, 0))
+    house.spool.step()
+    before = house.numbers()
+
+    for number in range(2):
+        house.put(f"{number}.jsonl", line(1 + number))
+    house.spool.step()
+    assert house.numbers() == [*before, 1, 2]
+    assert len(house.names()) == 3
+
+    monkeypatch.undo()
+    house.wait(60)
+    house.spool.step()
+    assert house.names() == []
+    assert house.numbers() in ([0, 0, 0, 1, 2], [1, 2, 0, 0, 0])
+    assert house.spool._book.in_vain == set()
+
+
 def test_a_stop_leaves_a_large_file_where_it_stands(
     house: SpoolHouse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
