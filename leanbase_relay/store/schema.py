@@ -126,6 +126,10 @@ _MIGRATIONS = (
     ("what_the_upstream_answers", _SECOND),
     ("persons", _THIRD),
     ("what_one_upstream_taught", _FOURTH),
+    (
+        "lines_without_end",
+        ("alter table spool_file add column within_line integer not null default 0",),
+    ),
 )
 
 VERSION = len(_MIGRATIONS)

@@ -60,8 +60,8 @@ _PASSED = """
 """
 _SET_PROGRESS = """
     insert or replace into spool_file
-        (device, inode, name, offset, lines, digest, finished_ctime_ns)
-    values (?, ?, ?, ?, ?, ?, ?)
+        (device, inode, name, offset, lines, digest, finished_ctime_ns, within_line)
+    values (?, ?, ?, ?, ?, ?, ?, ?)
 """
 
 _NOTHING = Totals()
@@ -216,6 +216,7 @@ class Store:
                 progress.lines,
                 progress.digest,
                 progress.finished_ctime_ns,
+                progress.within_line,
             ),
         )
 
