@@ -18,6 +18,7 @@ from benchmarks import (
     growth,
     http,
     idle,
+    looks,
     many,
     readme,
     scrape,
@@ -41,6 +42,7 @@ QUESTIONS = {
         start,
         idle,
         scrape,
+        looks,
     )
 }
 RESULTS = Path(__file__).with_name("results")

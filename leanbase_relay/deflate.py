@@ -64,6 +64,18 @@ def decompress(data: bytes) -> bytes:
         raise Corrupt(str(error)) from error
 
 
+def beginning(data: bytes, *, max_bytes: int) -> bytes:
+    """What the first bytes of `compress`'s result stand for, at most so much of it.
+
+    Raises:
+        Corrupt: the bytes were changed.
+    """
+    try:
+        return bytes(library.decompressobj(_GZIP_OR_ZLIB).decompress(data, max_bytes))
+    except Exception as error:
+        raise Corrupt(str(error)) from error
+
+
 def can_be_joined(data: bytes) -> bool:
     """Whether it was packed here, by a version that joins."""
     return data.startswith(_HEAD)
