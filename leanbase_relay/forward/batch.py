@@ -124,7 +124,6 @@ class Batch:
         """All events, joined by commas."""
         return join(piece.event_bytes for piece in self.pieces)
 
-    @property
     def parts(self) -> "Iterator[bytes | Packed]":
         """What comes to all events, joined by commas; what is large stays packed."""
         for number, piece in enumerate(self.pieces):

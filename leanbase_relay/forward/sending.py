@@ -146,7 +146,7 @@ class BatchSending:
             rfc_3339(now).encode(),
             b'"historical_migration":true,' if self._batch.historical else b"",
         )
-        return Request(self.path, {}, (head, *self._batch.parts, b"]}"))
+        return Request(self.path, {}, (head, *self._batch.parts(), b"]}"))
 
     def judge(self, answer: Answer, *, now: float) -> Judgement:
         judgement = judge(answer, now=now)
