@@ -18,7 +18,7 @@ Samples = Mapping[str, list[Sample]]
 """The rounds of each question, by its name."""
 
 EVENTS, QUICK_EVENTS = 500_000, 50_000
-_CALM_ENOUGH = 0.2
+CALM_ENOUGH = 0.2
 
 
 @contextmanager
@@ -61,7 +61,7 @@ def _asked(question: Question, where: Setting) -> Sample:
     seconds = time.monotonic() - started
     busy, own = process.busy_seconds() - busy, process.own_seconds() - own
     others = max(busy - own, 0.0) / seconds
-    if others > _CALM_ENOUGH:
+    if others > CALM_ENOUGH:
         print(f"  others took {others:.1f} processors meanwhile", file=sys.stderr)
     return {**sample, "others_cpu_share": others, "seconds": seconds}
 

@@ -1,11 +1,13 @@
 """The documents' tables, written from the kept figures and from nothing else."""
 
-from collections.abc import Iterable, Mapping
+import statistics
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from benchmarks import table
+from benchmarks.asking import CALM_ENOUGH
 from benchmarks.peers import PEERS
 from benchmarks.question import Question
 
@@ -56,7 +58,22 @@ def side_by_side(kept: Mapping[str, Any]) -> str:
     lines = [_line((*heads, *more)), _line(["---"] * 7)]
     lines.append(_row("**leanbase-relay**", "", medians, "relay"))
     lines += [_row(peer.name, f"{peer.key}_", medians, peer.key) for peer in PEERS]
-    return "\n".join(lines)
+    return "\n".join((*lines, *_caution(kept)))
+
+
+def _caution(kept: Mapping[str, Any]) -> Iterator[str]:
+    """What a reader has to know of the hour in which it was measured."""
+    others = statistics.median(
+        sample["others_cpu_share"]
+        for question in kept["questions"].values()
+        for sample in question["rounds"]
+    )
+    if others > CALM_ENOUGH:
+        yield ""
+        yield (
+            f"Other work took {others:.1f} processors of this machine meanwhile: read "
+            "the ratios, not the rates."
+        )
 
 
 def _row(name: str, prefix: str, medians: Mapping[str, float], key: str) -> str:

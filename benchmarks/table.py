@@ -14,7 +14,7 @@ from benchmarks.question import Figure, Question
 Result = Mapping[str, Any]
 """What `asking.result` gave, or what was kept of it."""
 
-_WIDTH = 150
+_WIDTH = 200
 _HEADS = ("", "median", "spread", "aim", "", "bare limits, same rounds")
 
 
@@ -26,7 +26,7 @@ def show(questions: Iterable[Question], result: Result) -> None:
     for key, value in result["machine"].items():
         console.print(f"{key}: {value}", highlight=False)
     table = Table(*_HEADS)
-    for column in table.columns:
+    for column in table.columns[1:-1]:
         column.no_wrap = True
     for question in questions:
         for row in _rows(question, result):
