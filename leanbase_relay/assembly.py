@@ -4,7 +4,7 @@ The one place that knows which setting goes where. The daemon asks for the parts
 gives them their life.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -25,6 +25,7 @@ from leanbase_relay.store.known import Known
 from leanbase_relay.store.presence import Presence
 from leanbase_relay.store.reader import Reader
 from leanbase_relay.store.reserve import Reserve
+from leanbase_relay.store.row import Row
 from leanbase_relay.store.store import Store
 from leanbase_relay.store.totals import Totals
 from leanbase_relay.store.writer import Limits, Writer
@@ -47,6 +48,7 @@ class Parts:
         lock: Presence,
         *,
         on_committed: Callable[[Mapping[str, Totals]], None],
+        on_stored: Callable[[Sequence[Row]], None],
         on_damage: Callable[[Exception], None],
     ) -> Writer:
         """The writer of this store."""
@@ -64,6 +66,7 @@ class Parts:
             reserve=Reserve(store.path, min(limits.for_log, limits.max_bytes // 4)),
             lock=lock,
             on_committed=on_committed,
+            on_stored=on_stored,
             on_damage=on_damage,
         )
 

@@ -6,6 +6,7 @@
     ├── ConfigError        the configuration is wrong           exit 78
     ├── NotRunning         no daemon answers                    exit 3
     ├── Stopping           we were told to stop while waiting
+    ├── ChangeFailed       a change of the store's raised what nobody expected
     └── StoreError
         ├── StoreHeld      another daemon holds this store      exit 3
         ├── StoreFull      store.max_bytes is reached
@@ -42,6 +43,10 @@ class NotRunning(RelayError):
 
 class Stopping(RelayError):
     """A wait was cut short because the relay is to end."""
+
+
+class ChangeFailed(RelayError):
+    """A change asked of the store has a fault; it alone was undone."""
 
 
 class StoreError(RelayError):

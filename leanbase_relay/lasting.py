@@ -29,9 +29,19 @@ def sync_directory(path: Path) -> None:
     """
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        os.fsync(fd)
+        sync_names(fd)
+    finally:
+        os.close(fd)
+
+
+def sync_names(directory: int) -> None:
+    """Save the names in an open directory.
+
+    Raises:
+        OSError: the disk did not take them.
+    """
+    try:
+        os.fsync(directory)
     except OSError as error:
         if error.errno != errno.EINVAL:  # a file system that knows no such thing
             raise
-    finally:
-        os.close(fd)

@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from leanbase_relay import __version__
+from leanbase_relay.clock import rfc_3339
 from leanbase_relay.store.aside import Report, lost_events
 from leanbase_relay.store.totals import Totals
 from leanbase_relay.words import age, size
 
 if TYPE_CHECKING:  # forwarder and store are heavy, and `status` is to be quick
-    from leanbase_relay.forward.lane import LaneStatus
+    from leanbase_relay.forward.standing import LaneStatus
     from leanbase_relay.store.reader import Reader
 
 STATES = (
@@ -33,6 +34,9 @@ STATES = (
 
 MOST_SKEW_SECONDS = 150.0
 """A difference from the upstream's clock that its newest servers do not correct."""
+
+FAR_BELOW = 4
+"""A learnt bound of requests is a problem where it is so many times less than ours."""
 
 _TOTALS = ("accepted", "delivered", "dead", "dropped", "refused")
 _FOR_SCREEN = ("dead_letters", "rates", "history")
@@ -72,6 +76,7 @@ class ProjectView:
     Attributes:
         oldest_at: wall clock, when the first event of its backlog was accepted.
         refused_at: wall clock, when the upstream last refused an event for good.
+        max_request_bytes: what the configuration would send at once.
         next_attempt_in_seconds: None while none is planned.
     """
 
@@ -80,6 +85,7 @@ class ProjectView:
     oldest_at: float | None = None
     refused_at: float | None = None
     lane: "LaneStatus | None" = None
+    max_request_bytes: int = 0
     next_attempt_in_seconds: float | None = None
     is_configured: bool = True
 
@@ -260,6 +266,7 @@ def _problems(view: View) -> list[str]:
             for name, project in _worst_first(view.projects)
             for sentence in _project_problems(name, project)
         ),
+        *_limit_problems(view.projects),
         *_clock_problems(view.projects.values()),
         *_letter_problems(view),
         *view.spool.problems,
@@ -344,6 +351,20 @@ def _project_problems(name: str, project: ProjectView) -> list[str]:
     return [sentence]
 
 
+def _limit_problems(projects: Mapping[str, ProjectView]) -> list[str]:
+    """Who has to send many small requests, and could send few."""
+    return [
+        f"Project {name} sends requests of {size(project.lane.learnt_bytes)} at most: "
+        "larger ones were answered with 413, while batch.max_bytes is "
+        f"{size(project.max_request_bytes)}. That is slow. If a proxy in between "
+        "bounds them, raise its bound (nginx: client_max_body_size); larger ones are "
+        "tried now and then."
+        for name, project in projects.items()
+        if project.lane
+        and 0 < project.lane.learnt_bytes * FAR_BELOW < project.max_request_bytes
+    ]
+
+
 def _letter_problems(view: View) -> list[str]:
     """Of dead letters, as long as there are any: then something can be done."""
     kept = {name: one for name, one in view.projects.items() if one.totals.dead_letters}
@@ -370,12 +391,7 @@ def _letter_problems(view: View) -> list[str]:
 
 
 def _stamp(wall: float | None) -> str | None:
-    from datetime import UTC, datetime
-
-    if wall is None:
-        return None
-    moment = datetime.fromtimestamp(wall, UTC)
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return None if wall is None else rfc_3339(wall)
 
 
 def _rounded(seconds: float | None) -> float | None:

@@ -117,13 +117,14 @@ class Batch:
                 return piece.end
         raise ValueError("the batch has fewer events")
 
+    def cut(self, start: int, stop: int) -> "Batch":
+        """The events from `start` up to `stop`; at least one."""
+        return Batch(tuple(_between(self.pieces, start, stop)))
+
     def halves(self) -> "tuple[Batch, Batch]":
         """Two batches that come to this one; only for more than one event."""
         middle = self.events // 2
-        return (
-            Batch(tuple(_between(self.pieces, 0, middle))),
-            Batch(tuple(_between(self.pieces, middle, self.events))),
-        )
+        return self.cut(0, middle), self.cut(middle, self.events)
 
     def singles(self) -> "Iterator[Batch]":
         """One batch for each event."""

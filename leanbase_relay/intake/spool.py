@@ -5,9 +5,10 @@ takes whatever is complete. The watcher only says that a scan may be worth while
 scan is the truth.
 
 A file goes in three steps. Its end is committed, and with it that the file is finished
-(`spool_taking`). Then its name is removed (`spool_removal`). Then its progress is
-forgotten. Killed after the first step, the next start finds the file in the very state
-in which it was finished, and only removes it. Killed after the second, it knows
+(`spool_taking`). Then its name is removed (`spool_removal`). Then the directory is
+synced and its progress forgotten (`spool_progress`). Killed after the first step, the
+next start finds the file in the very state in which it was finished, and only removes
+it; so it does when a power cut brings the name back. Killed after the second, it knows
 progress of a file that is gone: a new file under the reused inode number has another
 ctime and is taken from its beginning.
 """
@@ -37,6 +38,7 @@ from leanbase_relay.intake.lease import Writers
 from leanbase_relay.intake.spool_directory import (
     Directory,
     Entry,
+    Listing,
     SpoolDirectory,
     open_file,
 )
@@ -169,6 +171,7 @@ class Spool:
             self._watcher.close()
         self._taker.heed_stop = False
         self._removal.close()
+        self._directory.close()
 
     def poke(self) -> None:
         """Have a scan soon."""
@@ -183,7 +186,10 @@ class Spool:
     # A scan.
 
     def _scan(self) -> None:
-        with self._directory.listed(self._problems, self._book.files) as listing:
+        book = self._book
+        with self._directory.listed(
+            self._problems, book.files, book.in_vain
+        ) as listing:
             self._waiting = listing.waiting
             self._ignored = self._problems.count(Problem.IGNORED)
             self._watch(listing.directories)
@@ -193,12 +199,12 @@ class Spool:
                 for entry in listing.entries:
                     self._taker.check_stop()
                     self._visit(entry)
-                    self._make_room()
+                    self._make_room(listing)
                 self._taker.land_all()
             except BaseException:
                 self._taker.see_through()
                 raise
-        self._book.tell_store()
+            self._book.tell_store(listing, self._problems)
 
     def _watch(self, directories: Sequence[Directory]) -> None:
         if self._watcher is not None and directories:
@@ -213,10 +219,10 @@ class Spool:
             return interval
         return min(max(_PAUSE_SECONDS, scan_seconds), interval)
 
-    def _make_room(self) -> None:
+    def _make_room(self, listing: Listing) -> None:
         if self._book.untold >= _MAX_UNTOLD:
             self._taker.land_all()
-            self._book.tell_store()
+            self._book.tell_store(listing, self._problems)
         self._removal.let_go(keep=self._max_removed)
 
     # One file.
@@ -225,7 +231,7 @@ class Spool:
         try:
             file = open_file(entry)
         except OSError as error:
-            self._problems.add(of_opening(error), entry.name, cause(error))
+            self._note_trouble(entry, error)
             return
         if file is None:
             return
@@ -233,10 +239,16 @@ class Spool:
         try:
             ended = self._serve(file)
         except OSError as error:
-            self._problems.add(of_opening(error), entry.name, cause(error))
+            self._note_trouble(entry, error)
         finally:
             if not ended:
                 file.close()
+
+    def _note_trouble(self, entry: Entry, error: OSError) -> None:
+        problem = of_opening(error)
+        self._problems.add(problem, entry.name, cause(error))
+        if problem is Problem.UNREADABLE:
+            self._book.in_vain.add(entry.id)
 
     def _serve(self, file: SpoolFile) -> bool:
         """Take what there is; whether it is at its end, and others close it."""
@@ -245,13 +257,19 @@ class Spool:
         if file.gzip and not self._may_end(file, whole=True):
             return False  # while it is written it cannot be read
         known = self._book.progress(file.id)
-        if not self._taker.begin(file, known) and known is not None:
-            self._start_over(file, known)
+        reached = self._taker.begin(file, known)
+        if known is not None:
+            if reached:
+                self._book.claim(file, known)
+            elif known.file == file.id:
+                self._start_over(file, known)
         if self._taker.take(file, lambda: self._may_end(file, whole=file.is_whole)):
             return True
         self._taker.land_all()
         if file.progress.finished_ctime_ns is not None:
             self._book.note_unfinished(file)
+        if file.runs.paused:
+            self._problems.add(Problem.ENDLESS, file.name, file.where)
         return False
 
     def _start_over(self, file: SpoolFile, known: FileProgress) -> None:
@@ -306,11 +324,12 @@ class Spool:
         if not file.trail.left_because:
             self._taken.note(file)
         if not self._remove(file):
+            file.save()
             self._book.note_unfinished(file)
             file.close()
             return
         self._waiting -= 1
-        self._book.forget(file.id)
+        self._book.forget(file.id, file.project)
 
     def _remove(self, file: SpoolFile) -> bool:
         try:
@@ -318,6 +337,7 @@ class Spool:
         except OSError as error:
             file.trail.leave_until = self._clock.monotonic() + _TRY_TO_REMOVE_SECONDS
             file.trail.left_because = cause(error)
+            self._book.in_vain.add(file.id)
             self._problems.add(Problem.UNREMOVABLE, file.name, cause(error))
             return False
 

@@ -1,9 +1,11 @@
 """The spool directory: which names in it are taken, and in what order.
 
-Nothing is followed and nothing but a regular file is opened: every name is looked up
-in an open directory, and what was opened is looked at before it is read.
+The directory is this relay's alone: of two, both could take a file before one removes
+it. Nothing is followed and nothing but a regular file is opened: every name is looked
+up in an open directory, and what was opened is looked at before it is read.
 """
 
+import fcntl
 import fnmatch
 import heapq
 import os
@@ -22,7 +24,8 @@ from leanbase_relay.intake.spool_problems import Problem, Problems, cause, shown
 from leanbase_relay.store.deposit import FileId
 
 MAX_ENTRIES = 100_000
-"""Files that one scan takes, the oldest; the next ones wait for the next scan."""
+"""Files that one scan visits, the oldest; the next ones wait for the next scan. Those
+that cannot be opened or removed come after all others, or they would keep them out."""
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -43,11 +46,13 @@ class Directory(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """A file that is to be taken; they sort by age."""
+    """A file that is to be taken; they sort by age, those in vain behind all others."""
 
+    in_vain: bool
     mtime_ns: int
     base: str
     directory: Directory
+    id: FileId
 
     @property
     def name(self) -> str:
@@ -85,6 +90,11 @@ class SpoolDirectory:
         self.path = path
         self._projects = projects
         self._pattern = re.compile("|".join(map(fnmatch.translate, patterns)))
+        self._lock = _Lock()
+
+    def close(self) -> None:
+        """Leave it to another relay."""
+        self._lock.let_go()
 
     def make(self) -> None:
         """Have it there before apps look for it; what hinders, the next look tells."""
@@ -93,12 +103,24 @@ class SpoolDirectory:
 
     @contextmanager
     def listed(
-        self, problems: Problems, known: AbstractSet[FileId]
+        self,
+        problems: Problems,
+        known: AbstractSet[FileId],
+        in_vain: AbstractSet[FileId] = frozenset(),
     ) -> Iterator[Listing]:
-        """List it all; its directories are open until the end of the block."""
+        """List it all; its directories are open until the end of the block.
+
+        Args:
+            problems: are added to.
+            known: files of which is to be told whether they are there.
+            in_vain: files that are not visited but when there is time.
+        """
         with ExitStack() as opened:
             look = _Look(self._projects, self._pattern, problems, known, opened)
-            entries = look.entries(self.path)
+            entries = (
+                entry._replace(in_vain=entry.id in in_vain)
+                for entry in look.entries(self.path, self._lock)
+            )
             look.listing.entries = heapq.nsmallest(MAX_ENTRIES, entries)
             yield look.listing
 
@@ -122,14 +144,20 @@ class _Look:
         self._known = known
         self._opened = opened
 
-    def entries(self, path: Path) -> Iterator[Entry]:
+    def entries(self, path: Path, lock: "_Lock") -> Iterator[Entry]:
         """The files of the spool directory, then those of each project's own."""
         with self._noting_trouble(str(path)):
             top = _open_or_make(path)
+            self._opened.callback(os.close, top)
+            if not lock.holds(top):
+                self.listing.complete = False
+                self._problems.add(Problem.LOCKED, shown(str(path)), "it is locked")
+                return
             yield from self._list(top, path, "default", "")
             for name in self._served:
                 with self._noting_trouble(name):
                     fd = os.open(name, _DIRECTORY | os.O_NOFOLLOW, dir_fd=top)
+                    self._opened.callback(os.close, fd)
                     yield from self._list(fd, path / name, name, f"{name}/")
 
     @contextmanager
@@ -141,7 +169,6 @@ class _Look:
             self._problems.add(Problem.DIRECTORY, shown(where), cause(error))
 
     def _list(self, fd: int, path: Path, project: str, prefix: str) -> Iterator[Entry]:
-        self._opened.callback(os.close, fd)
         status = os.fstat(fd)
         directory = Directory(
             fd, path, project, prefix, file_id(status.st_dev, status.st_ino)
@@ -159,9 +186,16 @@ class _Look:
             status = entry.stat(follow_symlinks=False)
         except FileNotFoundError:
             return
-        self._note(file_id(status.st_dev, status.st_ino))
+        file = file_id(status.st_dev, status.st_ino)
+        self._note(file)
         self.listing.waiting += 1
-        yield Entry(status.st_mtime_ns, entry.name, directory)
+        yield Entry(
+            in_vain=False,
+            mtime_ns=status.st_mtime_ns,
+            base=entry.name,
+            directory=directory,
+            id=file,
+        )
 
     def _note(self, file: FileId) -> None:
         if file in self._known:
@@ -185,6 +219,33 @@ class _Look:
             return True
         self._problems.add(Problem.IGNORED, shown(directory.prefix + name), why)
         return False
+
+
+class _Lock:
+    """Of the spool directory, held for life; the kernel lets go of it when we die."""
+
+    def __init__(self) -> None:
+        self._fd = -1
+
+    def holds(self, directory: int) -> bool:
+        """Whether the directory is ours; from now on, if nobody else has it."""
+        if self._fd >= 0 and os.path.samestat(os.fstat(self._fd), os.fstat(directory)):
+            return True
+        self.let_go()  # of one that was removed, or mounted over
+        try:
+            fcntl.flock(directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True  # NFS locks no directories: it is served as if we were alone
+        self._fd = os.dup(directory)  # the lock lives as long as one of them is open
+        return True
+
+    def let_go(self) -> None:
+        """Give it back; again is harmless."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
 
 
 def open_file(entry: Entry) -> SpoolFile | None:

@@ -6,12 +6,13 @@ and begun again, at the next scan, from there.
 """
 
 import os
+import sys
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from leanbase_relay.intake.spool_text import (
-    NOTHING,
     Fingerprint,
     GzipText,
     PlainText,
@@ -22,6 +23,10 @@ from leanbase_relay.intake.spool_text import (
 )
 from leanbase_relay.store.chunk import MAX_CHUNK_BYTES
 from leanbase_relay.store.deposit import FileId, FileProgress
+
+MAX_SKIPPED_BYTES = 256 << 20
+"""What one visit reads of lines that are too long: half a second, for which the others
+wait. The next visit goes on from there."""
 
 
 class Stamp(NamedTuple):
@@ -54,7 +59,6 @@ class Trail:
         held_since: since when a writer is known to have it open.
         leave_until: not before then it is tried again to remove the file.
         left_because: what the system said when it was tried.
-        too_long: the line that stands where taking was left, if it is known to be.
         refused, blank: lines, for the log.
     """
 
@@ -63,7 +67,6 @@ class Trail:
     held_since: float | None = None
     leave_until: float = 0.0
     left_because: str = ""
-    too_long: Run = NOTHING
     refused: int = 0
     blank: int = 0
 
@@ -96,7 +99,8 @@ class SpoolFile:
         """Whether its name is gone and only this descriptor is left."""
         self.progress = FileProgress(self.id, name, 0, 0, Fingerprint().digest())
         """As committed."""
-        self._text: Text = PlainText(fd, 0)
+        self._text: Text = PlainText(fd, 0, 0)
+        self._saved = False
         self._runs: Runs | None = None
         self._offset = 0
         self._lines = 0
@@ -111,6 +115,18 @@ class SpoolFile:
     def stat(self) -> Stamp:
         """How the file is now."""
         return Stamp.of(os.fstat(self.fd))
+
+    def save(self) -> None:
+        """Have on the disk all that can be read of it since `begin`.
+
+        Else a power cut could leave less of it than was taken, and what remains would
+        look like a file that was begun anew. A disk that refuses does not hinder: what
+        is in doubt there had better be taken.
+        """
+        if not self._saved:
+            self._saved = True
+            with suppress(OSError):
+                os.fdatasync(self.fd)
 
     def has_entry(self) -> bool:
         """Whether the directory still calls this very file by its name."""
@@ -131,30 +147,32 @@ class SpoolFile:
     ) -> bool:
         """Stand where taking was left; False if that was not in this file.
 
+        It is read to its present end, not to one that moves away.
+
         Args:
-            known: the progress stored under this inode.
+            known: the progress stored under this inode number.
             max_line_bytes: lines up to this length come whole.
             check: called before each piece is read; raises to end the reading.
         """
         self.stamp = self.stat()
+        self._saved = False
         reached = known is not None and self._reach(known, check)
         if known is None or not reached:
             known = FileProgress(self.id, self.name, 0, 0, Fingerprint().digest())
-            self._text = GzipText(self.fd) if self.gzip else PlainText(self.fd, 0)
+            self._text = GzipText(self.fd) if self.gzip else self._plain(0)
             self._fingerprint = Fingerprint()
-        self.progress = replace(known, name=self.name)
+        self.progress = replace(known, file=self.id, name=self.name)
         self._offset, self._lines = known.offset, known.lines
-        rest = self.trail.too_long
-        if self._has(rest):
-            self._text = PlainText(self.fd, self._offset + rest.size)
-        else:
-            rest = NOTHING
-
-        def read(limit: int) -> bytes:
-            check()
-            return self._text.read(limit)
-
-        self._runs = Runs(read, max_line_bytes=max_line_bytes, rest=rest)
+        # Gzip would be inflated again up to there, and has a bound of its own; and a
+        # removed file is not visited again.
+        at_once = self.gzip or self.removed
+        self._runs = Runs(
+            self._text,
+            check=check,
+            max_line_bytes=max_line_bytes,
+            within=known.within_line,
+            max_skipped_bytes=sys.maxsize if at_once else MAX_SKIPPED_BYTES,
+        )
         return reached
 
     @property
@@ -169,22 +187,28 @@ class SpoolFile:
         return self._lines
 
     @property
+    def where(self) -> str:
+        """The line that was read last, and how far, for people."""
+        return f"line {self._lines}, byte {self._offset:,} of {self.stamp.size:,}"
+
+    @property
     def damage(self) -> str | None:
         """Why it ends too early, if it does."""
         if self._text.damage is None:
             return None
-        offset = self._offset + self.runs.rest.size
+        offset = self._offset + len(self.runs.rest)
         return f"gzip is {self._text.damage} at decompressed offset {offset}"
 
     @property
     def torn(self) -> bytes:
         """What is left where the damage is."""
-        return self.runs.rest.text or self._text.unread
+        return self.runs.rest or self._text.unread
 
     @property
     def is_whole(self) -> bool:
         """Whether all was read, something, and it ends as it should."""
-        return self._offset > 0 and self.runs.rest.size == 0 and self.damage is None
+        torn = self.runs.rest or self.runs.within
+        return self._offset > 0 and not torn and self.damage is None
 
     def advance(self, run: Run, lines: int) -> FileProgress:
         """Go past a run; the progress to store together with its events."""
@@ -193,7 +217,14 @@ class SpoolFile:
         self._fingerprint.add(run.text)
         self._fingerprint.add(run.end)
         digest = self._fingerprint.digest()
-        return FileProgress(self.id, self.name, self._offset, self._lines, digest)
+        return FileProgress(
+            self.id,
+            self.name,
+            self._offset,
+            self._lines,
+            digest,
+            within_line=self.runs.within,
+        )
 
     def _reach(self, known: FileProgress, check: Callable[[], None]) -> bool:
         """Go to the stored offset, if the stored progress is of this file.
@@ -212,10 +243,13 @@ class SpoolFile:
             finished = known.finished_ctime_ns is not None
             if finished and self.stamp.size != known.offset:
                 return False
-            self._text = PlainText(self.fd, known.offset)
+            self._text = self._plain(known.offset)
             self._fingerprint = Fingerprint.of(self.fd, known.offset)
             reached = True
         return reached and self._fingerprint.digest() == known.digest
+
+    def _plain(self, offset: int) -> PlainText:
+        return PlainText(self.fd, offset, self.stamp.size)
 
     def _inflate_to(self, offset: int, check: Callable[[], None]) -> bool:
         self._text = GzipText(self.fd)
@@ -228,12 +262,3 @@ class SpoolFile:
             self._fingerprint.add(text)
             offset -= len(text)
         return True
-
-    def _has(self, rest: Run) -> bool:
-        """Whether the line that was found too long still stands where it stood."""
-        return (
-            rest.too_long
-            and not self.gzip
-            and self.stamp.size >= self._offset + rest.size
-            and os.pread(self.fd, len(rest.text), self._offset) == rest.text
-        )

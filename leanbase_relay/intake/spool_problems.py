@@ -23,6 +23,10 @@ class Problem(Enum):
     """The kinds, each with its sentence: `names` are files, `detail` is the cause."""
 
     DIRECTORY = "the spool directory cannot be served: {names}: {detail}"
+    LOCKED = (
+        "another relay takes the files of {names}: {detail}; this one takes none until "
+        "that one is gone. Give each a spool.path of its own"
+    )
     STORE = "spool files wait in their directory: {detail}"
     IGNORED = (
         "the spool will never take {names}: {detail}; move it away, rename it, or see "
@@ -36,6 +40,10 @@ class Problem(Enum):
     UNREMOVABLE = (
         "the spool took {names} and cannot remove it: {detail}; let the relay's user "
         "write to the directory"
+    )
+    ENDLESS = (
+        "the spool finds no end of a line in {names}, so far: {detail}; each scan "
+        "skips some of it. Find out who writes it, or remove the file"
     )
     HELD = (
         "{names} in the spool is held open for writing for {detail} or longer; its "

@@ -112,6 +112,6 @@ class Removal:
         except OSError as error:
             log.warning("late_lines_lost name=%s why=%s", file.name, error)
         self._taker.land_all()
-        removed.size, removed.torn = size, file.runs.rest.size > 0
+        removed.size, removed.torn = size, file.runs.rest != b""
         late = file.progress.lines - before
         log.info("late_lines_taken name=%s lines=%d", file.name, late)

@@ -7,7 +7,9 @@ What makes it safe is an order:
 2. the next slice of the same file is submitted after that commit, never before; it is
    read and judged meanwhile;
 3. the last slice marks the file as finished, and only when that is committed the file
-   is given to `on_finished`.
+   is given to `on_finished`;
+4. before any other slice is submitted the file itself is synced, once a visit: what is
+   counted as taken stands in the file after a power cut too.
 """
 
 from collections import deque
@@ -105,17 +107,14 @@ class Taker:
         # One slice is held back, because the last has to say that it is the last.
         held: _Slice | None = None
         for run in file.runs:
-            self._submit_if(file, held)
+            self._submit_some(file, held)
             held = self._judged(file, run)
-        rest = file.runs.rest
-        if not may_end():
-            file.trail.too_long = rest if rest.too_long else NOTHING
-            self._submit_if(file, held)
+        if file.runs.paused or not may_end():
+            self._submit_some(file, held)
             return False
-        file.trail.too_long = NOTHING
-        if file.damage is not None or rest.size:
-            self._submit_if(file, held)
-            held = self._torn_end(file, rest)
+        if file.damage is not None or file.runs.rest:
+            self._submit_some(file, held)
+            held = self._torn_end(file, file.runs.rest)
         if held is None and file.progress.finished_ctime_ns is not None:
             self._on_finished(file)  # a start after a kill found it so
         else:
@@ -140,8 +139,10 @@ class Taker:
             with suppress(StoreError, Stopping):
                 self._land()
 
-    def _submit_if(self, file: SpoolFile, held: _Slice | None) -> None:
+    def _submit_some(self, file: SpoolFile, held: _Slice | None) -> None:
+        """Submit a slice that is not the last: the file stays, and is resumed there."""
         if held is not None:
+            file.save()
             self._submit(file, held)
 
     def _submit(self, file: SpoolFile, part: _Slice) -> None:
@@ -174,8 +175,9 @@ class Taker:
 
     def _judged(self, file: SpoolFile, run: Run) -> _Slice:
         if run.too_long:
-            limit = self._max_event_bytes
-            reason = too_long(limit)
+            if not run.text:
+                return _Slice(file.advance(run, 0))  # of a line that was refused
+            reason = too_long(self._max_event_bytes)
             return _refused(file, run, run.text, reason)
         now_ms = round(self._clock.wall() * 1000)
         judged = self._judge.judge(run.text, project=file.project, now_ms=now_ms)
@@ -186,10 +188,10 @@ class Taker:
         progress = file.advance(run, judged.lines)
         return _Slice(progress, Deposit(judged.chunks, refused), judged.blank)
 
-    def _torn_end(self, file: SpoolFile, rest: Run) -> _Slice:
+    def _torn_end(self, file: SpoolFile, rest: bytes) -> _Slice:
         """What stands after the last newline: a line, or the end of a bad gzip."""
         if file.damage is None:
-            return self._judged(file, rest)
+            return self._judged(file, Run(rest, len(rest)))
         return _refused(file, NOTHING, file.torn[:KEPT_BYTES], file.damage)
 
 

@@ -4,7 +4,9 @@ Everything here is bounded, whatever the file holds: a text is read in pieces, a
 is at most one chunk long, and of a line that has no end only its beginning is kept.
 """
 
+import errno
 import os
+import sys
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -41,21 +43,37 @@ class Text(Protocol):
     def read(self, limit: int) -> bytes:
         """At most so many bytes; none at the end, which may not be the last word."""
 
+    def skip_hole(self) -> int:
+        """Go past zeros that nobody wrote and that take no room; how many."""
+
 
 class PlainText:
-    """The bytes as they stand in the file."""
+    """The bytes as they stand in the file, from an offset to an end."""
 
     damage = None
     unread = b""
 
-    def __init__(self, fd: int, offset: int) -> None:
+    def __init__(self, fd: int, offset: int, end: int) -> None:
         self._fd = fd
         self._offset = offset
+        self._end = end
 
     def read(self, limit: int) -> bytes:
-        text = os.pread(self._fd, limit, self._offset)
+        room = max(self._end - self._offset, 0)
+        text = os.pread(self._fd, min(limit, room), self._offset)
         self._offset += len(text)
         return text
+
+    def skip_hole(self) -> int:
+        try:
+            data = os.lseek(self._fd, self._offset, os.SEEK_DATA)
+        except OSError as error:
+            if error.errno != errno.ENXIO:  # no data from here on
+                return 0
+            data = self._end
+        size = max(min(data, self._end) - self._offset, 0)
+        self._offset += size
+        return size
 
 
 class GzipText:
@@ -76,6 +94,9 @@ class GzipText:
             text = self._inflate(limit)
         self._room -= len(text)
         return text
+
+    def skip_hole(self) -> int:
+        return 0
 
     def _more(self) -> bool:
         """Whether there is something to inflate, or left to come out."""
@@ -138,12 +159,12 @@ def is_gzip(fd: int, name: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """Whole lines; or one line that is too long, of which the beginning is here.
+    """Whole lines; or one part of a line that is too long.
 
     Attributes:
-        text: the bytes.
+        text: the bytes; of a line that is too long its beginning, in the first part.
         size: how many bytes of the file's text it stands for.
-        end: the last bytes of a line that is too long.
+        end: the last bytes of a part.
     """
 
     text: bytes
@@ -152,7 +173,7 @@ class Run:
 
     @property
     def too_long(self) -> bool:
-        """Whether only the beginning of a line is here."""
+        """Whether it is a part of a line that is too long."""
         return self.size > len(self.text)
 
 
@@ -163,65 +184,87 @@ class Runs:
     """A text cut at the ends of lines.
 
     Args:
-        read: gives the next bytes of the text, as `Text.read` does.
+        text: as far as it is to be read.
+        check: called before each piece is read; raises to end the reading.
         max_line_bytes: lines up to this length come whole.
-        rest: what is known of the line that stands before the text, when it was
-            found too long before.
+        within: whether the text begins within a line that was found too long before.
+        max_skipped_bytes: what is read at most of lines that are too long.
     """
 
     def __init__(
         self,
-        read: Callable[[int], bytes],
+        text: Text,
         *,
+        check: Callable[[], None] = lambda: None,
         max_line_bytes: int,
-        rest: Run = NOTHING,
+        within: bool = False,
+        max_skipped_bytes: int = sys.maxsize,
     ) -> None:
-        self._read = read
+        self._text = text
+        self._check = check
         self._limit = max(MAX_CHUNK_BYTES, max_line_bytes + 1)
-        self.rest = rest
+        self._room = max_skipped_bytes
+        self.rest = b""
         """What follows the last newline, so far."""
+        self.within = within
+        """Whether what follows belongs to a line that is too long."""
+
+    @property
+    def paused(self) -> bool:
+        """Whether it was left within a line because there is so much of it."""
+        return self.within and self._room <= 0
 
     def __iter__(self) -> Iterator[Run]:
-        """The runs up to the present end of the text."""
-        if self.rest.too_long:
-            yield from self._skip()
-        while not self.rest.too_long:
+        """The runs up to the end of the text."""
+        while True:
+            if self.within:
+                yield from self._skip()
+            if self.within:
+                return
             # One chunk; more only for a line that is longer and yet allowed.
             size = min(
-                (self.rest.size // MAX_CHUNK_BYTES + 1) * MAX_CHUNK_BYTES, self._limit
+                (len(self.rest) // MAX_CHUNK_BYTES + 1) * MAX_CHUNK_BYTES, self._limit
             )
             text = self._fill(size)
             end = text.rfind(b"\n") + 1
-            self.rest = Run(text[end:], len(text) - end)
+            self.rest = text[end:]
             if end:
                 yield Run(text[:end], end)
             elif len(text) < size:
                 return
             elif size == self._limit:
-                self.rest = Run(text[:KEPT_BYTES], len(text), text[-_END_BYTES:])
-                yield from self._skip()
+                self.rest, self.within = b"", True
+                yield Run(text[:KEPT_BYTES], len(text), text[-_END_BYTES:])
 
     def _fill(self, size: int) -> bytes:
-        pieces = [self.rest.text]
-        room = size - self.rest.size
+        pieces = [self.rest]
+        room = size - len(self.rest)
         while room > 0 and (piece := self._read(room)):
             pieces.append(piece)
             room -= len(piece)
         return b"".join(pieces)
 
     def _skip(self) -> Iterator[Run]:
-        """Go to the end of a line that is too long, if it has one yet."""
-        line = self.rest
-        while piece := self._read(MAX_CHUNK_BYTES):
+        """Go to the end of a line that is too long, if it comes."""
+        size, last = 0, b""
+        while self.within:
+            if hole := self._text.skip_hole():
+                size, last = size + hole, bytes(min(hole, _END_BYTES))
+            piece = self._read(min(MAX_CHUNK_BYTES, self._room))
+            if not piece:
+                break
             end = piece.find(b"\n") + 1
             part = piece[:end] if end else piece
-            last = (line.end + part)[-_END_BYTES:]
-            line = Run(line.text, line.size + len(part), last)
+            size, last = size + len(part), (last + part)[-_END_BYTES:]
+            self._room -= len(part)
             if end:
-                self.rest = Run(piece[end:], len(piece) - end)
-                yield line
-                return
-        self.rest = line
+                self.rest, self.within = piece[end:], False
+        if size:
+            yield Run(b"", size, last)
+
+    def _read(self, limit: int) -> bytes:
+        self._check()
+        return self._text.read(limit)
 
 
 class Fingerprint:

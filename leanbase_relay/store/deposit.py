@@ -65,6 +65,7 @@ class FileProgress:
         finished_ctime_ns: the file's ``st_ctime_ns`` when its last byte was taken;
             None while there may be more. A finished file with this very ctime is
             only to be removed; with another one it is a new file.
+        within_line: whether `offset` is within a line that was refused as too long.
     """
 
     file: FileId
@@ -73,6 +74,7 @@ class FileProgress:
     lines: int
     digest: bytes
     finished_ctime_ns: int | None = None
+    within_line: bool = False
 
 
 @dataclass(frozen=True, slots=True)

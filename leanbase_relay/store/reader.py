@@ -181,8 +181,16 @@ class Reader:
         """How far the known spool files are taken."""
         rows = self._conn.execute("select * from spool_file").fetchall()
         return [
-            FileProgress(FileId(device, inode), name, offset, lines, digest, finished)
-            for device, inode, name, offset, lines, digest, finished in rows
+            FileProgress(
+                FileId(device, inode),
+                name,
+                offset,
+                lines,
+                digest,
+                finished,
+                bool(within),
+            )
+            for device, inode, name, offset, lines, digest, finished, within in rows
         ]
 
     def size(self) -> int:

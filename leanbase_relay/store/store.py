@@ -60,8 +60,8 @@ _PASSED = """
 """
 _SET_PROGRESS = """
     insert or replace into spool_file
-        (device, inode, name, offset, lines, digest, finished_ctime_ns)
-    values (?, ?, ?, ?, ?, ?, ?)
+        (device, inode, name, offset, lines, digest, finished_ctime_ns, within_line)
+    values (?, ?, ?, ?, ?, ?, ?, ?)
 """
 
 _NOTHING = Totals()
@@ -150,6 +150,22 @@ class Store:
             raise
         self.totals = dict(self._totals)
 
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Within a transaction: if this part of it fails, it alone is undone."""
+        totals, known_ids = dict(self._totals), self._known_ids
+        self._conn.execute("savepoint alone")
+        try:
+            yield
+        except sqlite3.Error:
+            raise  # all of it is undone, and the connection not to be believed
+        except BaseException:
+            self._conn.execute("rollback to alone")
+            self._conn.execute("release alone")
+            self._totals, self._known_ids = totals, known_ids
+            raise
+        self._conn.execute("release alone")
+
     # Events come …
 
     def append(self, row: Row, *, now_ms: int) -> None:
@@ -200,6 +216,7 @@ class Store:
                 progress.lines,
                 progress.digest,
                 progress.finished_ctime_ns,
+                progress.within_line,
             ),
         )
 
@@ -319,9 +336,22 @@ class Store:
 
     # What a lane has to remember.
 
-    def learn(self, project: str, size: int) -> None:
-        """Note the largest request that the upstream takes, in bytes; 0 = not known."""
-        self._totals[project] = replace(self.of(project), learnt_bytes=size)
+    def learn(self, project: str, size: int, *, upstream: int) -> None:
+        """Note the largest request that an upstream takes, in bytes; 0 = not known."""
+        known = self._taught_by(project, upstream)
+        self._totals[project] = replace(known, learnt_bytes=size)
+
+    def count_dead(self, project: str, in_a_row: int, *, upstream: int) -> None:
+        """Note how many an upstream refused since it last took one."""
+        known = self._taught_by(project, upstream)
+        self._totals[project] = replace(known, dead_in_a_row=in_a_row)
+
+    def _taught_by(self, project: str, upstream: int) -> Totals:
+        """The totals, without what another upstream taught."""
+        totals = self.of(project)
+        if totals.taught_by not in (0, upstream):
+            totals = replace(totals, learnt_bytes=0, dead_in_a_row=0)
+        return replace(totals, taught_by=upstream)
 
     def freeze(self, project: str, chunk: int) -> None:
         """Note that stamps up to this chunk are not to be put right any more."""
@@ -472,6 +502,7 @@ class Store:
             dead=totals.dead + buried,
             backlog_bytes=max(totals.backlog_bytes - size, 0),
             position=upto,
+            dead_in_a_row=totals.dead_in_a_row if dead else 0,
         )
         return int(events)
 

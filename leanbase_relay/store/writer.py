@@ -12,12 +12,19 @@ import logging
 import queue
 import sqlite3
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
 from leanbase_relay.clock import Clock
-from leanbase_relay.errors import Stopping, StoreError, StoreFull, StoreUnavailable
+from leanbase_relay.errors import (
+    ChangeFailed,
+    RelayError,
+    Stopping,
+    StoreError,
+    StoreFull,
+    StoreUnavailable,
+)
 from leanbase_relay.seldom import Seldom
 from leanbase_relay.store import schema, stamps
 from leanbase_relay.store.chunk import MAX_CHUNK_BYTES
@@ -101,7 +108,7 @@ class Receipt:
     __slots__ = ("_on_settled", "_settled", "error")
 
     def __init__(self, on_settled: Callable[["Receipt"], None] | None = None) -> None:
-        self.error: StoreError | Stopping | None = None
+        self.error: RelayError | None = None
         self._settled = threading.Event() if on_settled is None else None
         self._on_settled = on_settled
 
@@ -111,13 +118,14 @@ class Receipt:
         Raises:
             StoreFull, StoreUnavailable: nothing was stored.
             Stopping: the writer ended before it got to it; nothing was stored.
+            ChangeFailed: the change itself raised; what it did was undone.
         """
         assert self._settled is not None, "its outcome goes to a callback"
         self._settled.wait()
         if self.error is not None:
             raise self.error
 
-    def settle(self, error: StoreError | Stopping | None) -> None:
+    def settle(self, error: RelayError | None) -> None:
         """Tell the outcome; None is the good one. The writer's to call."""
         self.error = error
         if self._settled is not None:
@@ -126,11 +134,12 @@ class Receipt:
             self._on_settled(self)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Work:
     asked: Deposit | Change
     size: int
     receipt: Receipt
+    fault: ChangeFailed | None = None  # of the change's own
 
 
 class Writer:
@@ -142,6 +151,7 @@ class Writer:
         lock: of the store, if there is one; looked at now and then.
         on_committed: told the new totals after each commit, in the writer's thread,
             when the receipts of the group are settled.
+        on_stored: told, at the same time, the rows that were stored.
         on_damage: told that the file itself is damaged, which no reopening mends.
     """
 
@@ -154,12 +164,14 @@ class Writer:
         reserve: Reserve | None = None,
         lock: Presence | None = None,
         on_committed: Callable[[Mapping[str, Totals]], None] = lambda _: None,
+        on_stored: Callable[[Sequence[Row]], None] = lambda _: None,
         on_damage: Callable[[Exception], None] = lambda _: None,
     ) -> None:
         self._store = store
         self._clock = clock
         self._limits = limits
         self._on_committed = on_committed
+        self._on_stored = on_stored
         self._on_damage = on_damage
         self._after_group: list[Callable[[], None]] = []
         self._queue: queue.SimpleQueue[_Work | None] = queue.SimpleQueue()
@@ -293,9 +305,11 @@ class Writer:
         self.commits.seconds.note(self._clock.monotonic() - began)
         self._note_full(wanted, refused)
         for work in group:
-            self._settle(work, error)
+            self._settle(work, error or work.fault)
         for tell in self._after_group:
             tell()
+        if packed and error is None:
+            self._on_stored(packed)
         self._on_committed(self._store.totals)
 
     def _transact(
@@ -314,7 +328,7 @@ class Writer:
                 for row in packed:
                     self._store.append(row, now_ms=now_ms)
                 for work in group:
-                    self._change(work.asked, now_ms)
+                    self._do(work, now_ms)
                 self._trim_letters(packed)
                 self._store.trim_known_ids(self._limits.max_known_ids)
             self._store.check_presence()
@@ -328,16 +342,29 @@ class Writer:
         self._grew(packed)
         return None
 
-    def _change(self, asked: Deposit | Change, now_ms: int) -> None:
-        """Everything of a deposit but its chunks, which are rows by now."""
-        if not isinstance(asked, Deposit):
-            asked(self._store)
+    def _do(self, work: _Work, now_ms: int) -> None:
+        """A change with a fault is undone alone: that is nobody else's."""
+        if isinstance(work.asked, Deposit):
+            self._store_rest(work.asked, now_ms)
             return
-        for letter in asked.refused:
+        try:
+            with self._store.alone():
+                work.asked(self._store)
+        except (sqlite3.Error, StoreUnavailable):
+            raise
+        except Exception as error:
+            log.exception("change_failed")
+            said = f"the relay could not do it: {error!r}; its log has more"
+            work.fault = ChangeFailed(said)
+            work.fault.__cause__ = error
+
+    def _store_rest(self, deposit: Deposit, now_ms: int) -> None:
+        """Everything of it but its chunks, which are rows by now."""
+        for letter in deposit.refused:
             self._store.refuse(letter, now_ms=now_ms)
-        if asked.progress is not None:
-            self._store.set_progress(asked.progress)
-        for file in asked.forget:
+        if deposit.progress is not None:
+            self._store.set_progress(deposit.progress)
+        for file in deposit.forget:
             self._store.forget(file)
 
     def _pack(self, group: list[_Work]) -> list[Row]:
@@ -584,15 +611,13 @@ class Writer:
                 tell()
         return work.receipt
 
-    def _settle(self, work: _Work, error: StoreError | Stopping | None) -> None:
+    def _settle(self, work: _Work, error: RelayError | None) -> None:
         with self._lock:
             self._waiting_bytes -= work.size
         self._count(work.asked, error)
         work.receipt.settle(error)
 
-    def _count(
-        self, asked: Deposit | Change, error: StoreError | Stopping | None
-    ) -> None:
+    def _count(self, asked: Deposit | Change, error: RelayError | None) -> None:
         if not isinstance(asked, Deposit):
             return
         if error is None:

@@ -345,14 +345,72 @@ def test_a_line_without_end_is_not_read_again_in_each_scan(
     assert [origin for origin, _, _ in house.letters()] == ["spool a.jsonl line=2"]
 
 
-def test_a_line_without_end_is_refused_when_the_file_has_settled(
+def test_a_line_without_end_is_refused_at_once_and_the_file_goes_when_it_has_settled(
     house: SpoolHouse,
 ) -> None:
     house.put("a.jsonl", line(0) + b"x" * (2 << 20))
 
+    house.spool.step()
+    assert [origin for origin, _, _ in house.letters()] == ["spool a.jsonl line=2"]
+    assert house.names() == ["a.jsonl"]
+
+    house.settle()
+    assert len(house.letters()) == 1
+    assert house.names() == []
+
+
+def test_a_line_without_end_is_skipped_by_parts_and_no_file_waits_for_it(
+    house: SpoolHouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And a restart goes on where the last visit ended."""
+    monkeypatch.setattr("leanbase_relay.intake.spool_file.MAX_SKIPPED_BYTES", 2 << 20)
+    house.put("a.jsonl", line(0) + b"x" * (5 << 20) + b"\n" + line(2) + b"bad\n")
+    house.put("b.jsonl", line(1))
+
+    house.spool.step()
+    assert house.numbers() == [0, 1]
+    assert "no end of a line in a.jsonl, so far: line 2, byte 3," in house.problems()
+    (known,) = house.progress()
+    assert (known.lines, known.within_line) == (2, True)
+    assert known.offset == len(line(0)) + (3 << 20)
+
+    house.restart()
+    house.spool.step()
+    assert "line 2, byte 5," in house.problems()
+
+    house.restart()
+    house.spool.step()
+    assert house.numbers() == [0, 1, 2]
+    assert [origin for origin, _, _ in house.letters()] == [
+        "spool a.jsonl line=2",
+        "spool a.jsonl line=4",
+    ]
+    assert house.names() == []
+    assert house.problems() == ""
+
+
+def test_a_file_of_another_content_does_not_begin_within_a_line(
+    house: SpoolHouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("leanbase_relay.intake.spool_file.MAX_SKIPPED_BYTES", 1 << 20)
+    path = house.put("a.jsonl", b"x" * (5 << 20))
+    house.spool.step()
+
+    path.write_bytes(line(0))
+    house.restart()
+    house.spool.step()
+
+    assert house.numbers() == [0]
+    assert house.names() == []
+
+
+def test_a_file_of_nothing_but_a_hole_is_soon_gone(house: SpoolHouse) -> None:
+    os.truncate(house.put("a.jsonl", b""), 1 << 36)
+
     house.settle()
 
-    assert [origin for origin, _, _ in house.letters()] == ["spool a.jsonl line=2"]
+    ((origin, _, text),) = house.letters()
+    assert (origin, text) == ("spool a.jsonl line=1", bytes(64 << 10))
     assert house.names() == []
 
 

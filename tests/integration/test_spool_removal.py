@@ -1,18 +1,22 @@
 """The end of a spool file: its removal, late lines, and starts after kills."""
 
+import errno
 import os
 from pathlib import Path
 
 import pytest
 
+from leanbase_relay import lasting
 from leanbase_relay.intake.spool_removal import MAX_REMOVED
 from leanbase_relay.intake.spool_taking import MAX_IN_FLIGHT
+from leanbase_relay.store.deposit import FileId, FileProgress
 from tests.support.spool import (
     Hold,
     SpoolHouse,
     file_id,
     line,
     lines,
+    logged,
     open_removed,
 )
 
@@ -119,6 +123,166 @@ def test_a_stop_takes_a_last_look_at_removed_files(house: SpoolHouse) -> None:
     assert house.numbers() == [0, 1]
 
 
+# Against power cuts: a name that is gone may be back until its directory was synced.
+
+
+def test_a_removed_file_is_forgotten_when_its_directory_is_synced(
+    house: SpoolHouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once for all files of a scan, and only in the directories that lost one."""
+    for number in range(3):
+        house.put(f"shop/{number}.jsonl", line(number))
+    steps = noted_steps(house, monkeypatch)
+
+    house.spool.step()
+
+    assert steps == ["unlink"] * 3 + ["sync shop"] + ["forget"] * 3
+
+
+def test_a_file_that_others_removed_is_forgotten_when_the_directory_is_synced(
+    house: SpoolHouse, hold: Hold, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = house.put("a.jsonl", line(0))
+    hold(path)
+    house.spool.step()
+    path.unlink()
+    steps = noted_steps(house, monkeypatch)
+
+    house.spool.step()
+
+    assert steps == ["sync spool", "forget"]
+
+
+def test_progress_is_kept_while_the_directory_cannot_be_synced(
+    house: SpoolHouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(_: int) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    house.put("a.jsonl", line(0))
+    with monkeypatch.context() as disk:
+        disk.setattr("leanbase_relay.lasting.sync_names", failing)
+        house.spool.step()
+    assert house.names() == []
+    assert len(house.progress()) == 1
+    assert f"{house.path}: Input/output error" in house.problems()
+
+    house.spool.step()
+
+    assert house.progress() == []
+    assert house.problems() == ""
+
+
+def noted_steps(house: SpoolHouse, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What becomes of names and of progress from now on, in order."""
+    steps: list[str] = []
+    unlink, sync, forget = os.unlink, lasting.sync_names, house.writer._store.forget
+
+    def unlinked(name: str, *, dir_fd: int) -> None:
+        steps.append("unlink")
+        unlink(name, dir_fd=dir_fd)
+
+    def synced(directory: int) -> None:
+        path = Path(f"/proc/self/fd/{directory}").readlink()
+        steps.append(f"sync {path.name}")
+        sync(directory)
+
+    def forgotten(file: FileId) -> None:
+        steps.append("forget")
+        forget(file)
+
+    monkeypatch.setattr("os.unlink", unlinked)
+    monkeypatch.setattr("leanbase_relay.lasting.sync_names", synced)
+    monkeypatch.setattr(house.writer._store, "forget", forgotten)
+    return steps
+
+
+# Against power cuts: what was taken must still stand in the file.
+
+
+@pytest.mark.parametrize("count", [3, 20_000], ids=["one slice", "slices"])
+def test_a_file_that_stays_is_synced_before_what_was_taken_of_it_counts(
+    house: SpoolHouse, hold: Hold, monkeypatch: pytest.MonkeyPatch, count: int
+) -> None:
+    """Once a visit, and not again while nothing is new."""
+    path = house.put("a.jsonl", lines(range(count)))
+    hold(path)
+    steps = noted_progress(house, monkeypatch)
+
+    house.spool.step()
+    house.spool.step()
+
+    assert steps[0] == "sync"
+    assert {*steps[1:]} == {"progress"}
+    with path.open("ab") as writer:
+        writer.write(line(count))
+    steps.clear()
+    house.spool.step()
+    assert steps == ["sync", "progress"]
+    assert len(house.numbers()) == count + 1
+
+
+def test_a_file_that_was_to_go_and_stays_is_synced(
+    house: SpoolHouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house.put("a.jsonl", line(0))
+    steps = noted_progress(house, monkeypatch)
+    monkeypatch.setattr(house.spool._removal, "remove", lambda _: False)
+
+    house.spool.step()
+
+    assert steps == ["progress", "sync", "progress"]
+
+
+def test_a_file_that_is_taken_at_once_needs_no_sync(
+    house: SpoolHouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house.put("a.jsonl", line(0))
+    steps = noted_progress(house, monkeypatch)
+
+    house.spool.step()
+
+    assert steps == ["progress"]
+
+
+def test_what_is_added_after_the_sync_is_left_for_the_next_visit(
+    house: SpoolHouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = house.put("a.jsonl", line(0))
+    pread = os.pread
+
+    def adding(fd: int, size: int, offset: int) -> bytes:
+        if offset == 0 and size > 2 and path.stat().st_size < 2 * len(line(0)):
+            with path.open("ab") as writer:
+                writer.write(line(1))
+        return pread(fd, size, offset)
+
+    monkeypatch.setattr("os.pread", adding)
+    house.spool.step()
+    assert house.numbers() == [0]
+
+    house.spool.step()
+    assert house.numbers() == [0, 1]
+    assert house.names() == []
+
+
+def noted_progress(house: SpoolHouse, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Syncs of spool files, and progress that reaches the store, in order."""
+    steps: list[str] = []
+    set_progress = house.writer._store.set_progress
+
+    def synced(_: int) -> None:
+        steps.append("sync")
+
+    def told(progress: FileProgress) -> None:
+        steps.append("progress")
+        set_progress(progress)
+
+    monkeypatch.setattr("os.fdatasync", synced)
+    monkeypatch.setattr(house.writer._store, "set_progress", told)
+    return steps
+
+
 # Starts after kills.
 
 
@@ -178,6 +342,72 @@ def test_progress_of_another_content_is_not_believed(
     house.spool.step()
 
     assert house.numbers() == [0, 1, 2, 5, 6, 7, 8, 9]
+
+
+def test_progress_goes_with_a_disk_that_has_another_number_after_a_start(
+    house: SpoolHouse, hold: Hold
+) -> None:
+    path = house.put("a.jsonl", lines(range(3)))
+    holder = hold(path)
+    house.spool.step()
+    renumber_the_disk(house)
+    assert file_id(path) not in [known.file for known in house.progress()]
+
+    house.spool.step()
+    assert house.numbers() == [0, 1, 2]
+    (progress,) = house.progress()
+    assert (progress.file, progress.lines) == (file_id(path), 3)
+
+    house.restart()
+    with path.open("ab") as writer:
+        writer.write(line(3))
+    holder.release()
+    house.spool.step()
+    assert house.numbers() == [0, 1, 2, 3]
+    assert house.progress() == []
+
+
+def test_a_finished_file_is_only_removed_from_a_disk_of_another_number(
+    house: SpoolHouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house.put("a.jsonl", lines(range(3)))
+    monkeypatch.setattr(house.spool._taker, "_on_finished", lambda _: None)
+    house.spool.step()
+    renumber_the_disk(house)
+
+    house.spool.step()
+
+    assert house.numbers() == [0, 1, 2]
+    assert house.names() == []
+    assert house.progress() == []
+
+
+def test_a_file_of_another_content_is_none_of_a_disk_that_is_not_there(
+    house: SpoolHouse, hold: Hold, log: pytest.LogCaptureFixture
+) -> None:
+    """The disk may come back, so its progress is kept."""
+    path = house.put("a.jsonl", lines(range(3)))
+    holder = hold(path)
+    house.spool.step()
+    renumber_the_disk(house)
+    (known,) = house.progress()
+    path.write_bytes(line(7))
+
+    house.spool.step()
+    holder.release()
+    house.spool.step()
+
+    assert house.numbers() == [0, 1, 2, 7]
+    assert house.names() == []
+    assert house.progress() == [known]
+    assert logged(log, "file_truncated") == []
+
+
+def renumber_the_disk(house: SpoolHouse) -> None:
+    """As if the spool's disk had had another number before this start."""
+    with house.changing() as store:
+        store.execute("update spool_file set device = device + 1")
+    house.restart()
 
 
 def test_progress_of_files_that_others_removed_is_forgotten(

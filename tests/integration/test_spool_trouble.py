@@ -1,5 +1,6 @@
 """The spool when the store, the disk or its directory says no."""
 
+import errno
 import os
 import shutil
 import subprocess
@@ -88,6 +89,54 @@ def test_a_directory_that_cannot_be_made_is_told_by_the_look(house: SpoolHouse) 
     assert "the spool directory cannot be served" in house.problems()
 
 
+def test_of_two_relays_one_takes_the_files_and_the_other_says_so(
+    house: SpoolHouse, tmp_path: Path
+) -> None:
+    """Each with a store of its own; the second takes over when the first is gone."""
+    house.spool.step()
+    house.put("shop/a.jsonl", line(0))
+    (tmp_path / "other").mkdir()
+    with SpoolHouse(tmp_path / "other", spool=house.path) as second:
+        second.spool.step()
+        assert second.numbers("shop") == []
+        assert f"another relay takes the files of {house.path}" in second.problems()
+
+        house.spool.step()
+        assert house.numbers("shop") == [0]
+
+        house.put("b.jsonl", line(1))
+        house.spool.close()
+        second.spool.step()
+        assert second.numbers() == [1]
+        assert second.problems() == ""
+
+
+def test_a_directory_that_is_made_again_is_locked_again(
+    house: SpoolHouse, tmp_path: Path
+) -> None:
+    house.spool.step()
+    shutil.rmtree(house.path)
+    house.spool.step()
+    (tmp_path / "other").mkdir()
+    with SpoolHouse(tmp_path / "other", spool=house.path) as second:
+        second.spool.step()
+        assert "another relay takes the files" in second.problems()
+
+
+def test_a_directory_that_cannot_be_locked_is_served(
+    house: SpoolHouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def without_locks(_: int, __: int) -> None:
+        raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+
+    monkeypatch.setattr("fcntl.flock", without_locks)
+    house.put("a.jsonl", line(0))
+
+    house.spool.step()
+
+    assert house.numbers() == [0]
+
+
 def test_a_directory_that_cannot_be_made_is_a_problem(house: SpoolHouse) -> None:
     house.path.rmdir()
     house.path.symlink_to("/proc/nowhere")
@@ -148,6 +197,40 @@ def test_a_file_that_cannot_be_removed_is_taken_once(short_dir: Path) -> None:
 
         assert house.numbers() == [0, 1]
         assert house.names() == []
+
+
+@pytest.mark.parametrize("call", ["open", "unlink"])
+def test_files_that_cannot_be_opened_or_removed_keep_no_others_out(
+    house: SpoolHouse, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    """There are as many of them as one scan visits, and they are older."""
+    real = getattr(os, call)
+
+    def refusing(path: Path | str, *args: object, **kwargs: object) -> object:
+        if str(path).startswith("stuck"):
+            raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+        return real(path, *args, **kwargs)
+
+    monkeypatch.setattr("leanbase_relay.intake.spool_directory.MAX_ENTRIES", 3)
+    monkeypatch.setattr(os, call, refusing)
+    stuck = [house.put(f"stuck{number}.jsonl", line(0)) for number in range(3)]
+    for path in stuck:
+        os.utime(path, ns=(0, 0))
+    house.spool.step()
+    before = house.numbers()
+
+    for number in range(2):
+        house.put(f"{number}.jsonl", line(1 + number))
+    house.spool.step()
+    assert house.numbers() == [*before, 1, 2]
+    assert len(house.names()) == 3
+
+    monkeypatch.undo()
+    house.wait(60)
+    house.spool.step()
+    assert house.names() == []
+    assert house.numbers() in ([0, 0, 0, 1, 2], [1, 2, 0, 0, 0])
+    assert house.spool._book.in_vain == set()
 
 
 def test_a_stop_leaves_a_large_file_where_it_stands(

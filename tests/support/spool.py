@@ -4,7 +4,8 @@ import json
 import sqlite3
 import subprocess
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Self
@@ -63,8 +64,9 @@ class SpoolHouse:
         max_store_bytes: int = 1 << 30,
         patterns: tuple[str, ...] = ("*.jsonl", "*.ndjson", "*.jsonl.gz"),
         scan_interval_seconds: float = 5.0,
+        spool: Path | None = None,
     ) -> None:
-        self.path = directory / "spool"
+        self.path = spool or directory / "spool"
         self.path.mkdir(exist_ok=True)
         self.clock = clock or FakeClock()
         self._database = directory / "relay.db"
@@ -137,6 +139,12 @@ class SpoolHouse:
 
     def set_max_store_bytes(self, max_bytes: int) -> None:
         self.writer._limits = limits(max_bytes)
+
+    @contextmanager
+    def changing(self) -> Iterator[sqlite3.Connection]:
+        """The store, to be changed behind the writer's back."""
+        with closing(sqlite3.connect(self._database)) as conn, conn:
+            yield conn
 
     # What came of it.
 

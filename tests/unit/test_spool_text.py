@@ -11,7 +11,6 @@ import pytest
 from leanbase_relay.intake.spool_problems import Problem, Problems, shown
 from leanbase_relay.intake.spool_text import (
     KEPT_BYTES,
-    NOTHING,
     Fingerprint,
     GzipText,
     PlainText,
@@ -26,6 +25,9 @@ from tests.support.clock import FakeClock
 class Pieces:
     """A text that comes in pieces of random sizes."""
 
+    damage = None
+    unread = b""
+
     def __init__(self, text: bytes, seed: int = 0, longest: int = 1 << 20) -> None:
         self._text = text
         self._at = 0
@@ -38,9 +40,12 @@ class Pieces:
         self._at += len(piece)
         return piece
 
+    def skip_hole(self) -> int:
+        return 0
+
 
 def runs_of(text: bytes, *, max_line_bytes: int = 100, longest: int = 1 << 20) -> Runs:
-    return Runs(Pieces(text, longest=longest).read, max_line_bytes=max_line_bytes)
+    return Runs(Pieces(text, longest=longest), max_line_bytes=max_line_bytes)
 
 
 @pytest.fixture
@@ -79,9 +84,9 @@ def test_runs_and_rest_are_the_text_however_it_comes(longest: int) -> None:
 
     cut = list(runs)
 
-    assert b"".join(run.text for run in cut) + runs.rest.text == text
+    assert b"".join(run.text for run in cut) + runs.rest == text
     assert all(run.text.endswith(b"\n") for run in cut)
-    assert runs.rest == Run(b"rest", 4)
+    assert runs.rest == b"rest"
 
 
 def test_a_run_is_at_most_one_chunk_long() -> None:
@@ -96,9 +101,10 @@ def test_a_line_that_is_too_long_is_skipped_to_its_end() -> None:
 
     cut = list(runs_of(b"a\n" + long + b"b\n"))
 
-    assert [run.too_long for run in cut] == [False, True, False]
-    assert cut[1] == Run(b"y" * KEPT_BYTES, len(long), b"y" * 4095 + b"\n")
-    assert cut[2].text == b"b\n"
+    assert [run.too_long for run in cut] == [False, True, True, False]
+    assert cut[1] == Run(b"y" * KEPT_BYTES, MAX_CHUNK_BYTES, b"y" * 4096)
+    assert cut[2] == Run(b"", len(long) - MAX_CHUNK_BYTES, b"y" * 4095 + b"\n")
+    assert cut[3].text == b"b\n"
 
 
 def test_a_line_longer_than_a_chunk_comes_whole_when_it_is_allowed() -> None:
@@ -111,28 +117,66 @@ def test_a_line_longer_than_a_chunk_comes_whole_when_it_is_allowed() -> None:
 
 
 def test_a_line_known_to_be_too_long_is_skipped_on() -> None:
-    known = Run(b"y" * KEPT_BYTES, 1 << 30, b"y")
-    runs = Runs(Pieces(b"yy\nb\n").read, max_line_bytes=100, rest=known)
+    runs = Runs(Pieces(b"yy\nb\n"), max_line_bytes=100, within=True)
+
+    assert list(runs) == [Run(b"", 3, b"yy\n"), Run(b"b\n", 2)]
+    assert not runs.within
+
+
+def test_of_a_line_without_end_only_so_much_is_read() -> None:
+    text = Pieces(b"y" * (4 * MAX_CHUNK_BYTES))
+    runs = Runs(text, max_line_bytes=100, max_skipped_bytes=MAX_CHUNK_BYTES)
 
     first, second = runs
 
-    assert (first.size, first.end) == ((1 << 30) + 3, b"yyy\n")
-    assert second.text == b"b\n"
+    assert (first.size, second.size) == (MAX_CHUNK_BYTES, MAX_CHUNK_BYTES)
+    assert runs.paused
+    assert len(text.read(1)) == 1
 
 
-def test_reading_a_text_again_goes_on_where_it_ended(tmp_path: Path) -> None:
-    path = tmp_path / "a"
-    path.write_bytes(b"a\nb")
-    fd = os.open(path, os.O_RDONLY)
-    runs = Runs(PlainText(fd, 0).read, max_line_bytes=100)
-    assert [run.text for run in runs] == [b"a\n"]
+def test_a_line_that_ends_just_where_reading_has_to_is_no_line_without_end() -> None:
+    text = Pieces(b"y" * (2 * MAX_CHUNK_BYTES - 1) + b"\nb\n", longest=1)
+    runs = Runs(text, max_line_bytes=100, max_skipped_bytes=MAX_CHUNK_BYTES)
 
-    with path.open("ab") as file:
-        file.write(b"c\n")
+    assert [run.size for run in runs] == [MAX_CHUNK_BYTES, MAX_CHUNK_BYTES, 2]
+    assert not runs.paused
 
-    assert [run.text for run in runs] == [b"bc\n"]
-    assert runs.rest == NOTHING
-    os.close(fd)
+
+def test_a_hole_in_a_line_that_is_too_long_is_not_read(opened: Opened) -> None:
+    """64 GiB of it; then the line's end, and another line."""
+    fd = opened.of(b"")
+    path = Path(f"/proc/self/fd/{fd}")
+    with path.open("r+b") as file:
+        file.seek(1 << 36)
+        file.write(b"y\nb\n")
+    runs = Runs(PlainText(fd, 0, (1 << 36) + 4), max_line_bytes=100)
+
+    first, second, third = runs
+
+    assert first.size + second.size == (1 << 36) + 2
+    assert second.end == (bytes(5000) + b"y\n")[-4096:]
+    assert third.text == b"b\n"
+
+
+def test_a_hole_up_to_the_end_is_not_read(opened: Opened) -> None:
+    fd = opened.of(b"")
+    os.truncate(f"/proc/self/fd/{fd}", 1 << 36)
+    runs = Runs(PlainText(fd, 0, 1 << 36), max_line_bytes=100)
+
+    first, second = runs
+
+    assert first.size + second.size == 1 << 36
+    assert runs.within
+    assert not runs.paused
+
+
+def test_a_text_ends_where_it_should_whatever_is_added(opened: Opened) -> None:
+    fd = opened.of(b"a\nb\nc\nd\n")
+
+    runs = Runs(PlainText(fd, 2, 5), max_line_bytes=100)
+
+    assert [run.text for run in runs] == [b"b\n"]
+    assert runs.rest == b"c"
 
 
 @pytest.mark.parametrize("limit", [1, 7, 1000, 1 << 20])

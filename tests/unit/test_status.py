@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from leanbase_relay.cli import brief
-from leanbase_relay.forward.lane import LaneStatus
+from leanbase_relay.forward.standing import LaneStatus
 from leanbase_relay.status import (
     STATES,
     ProjectView,
@@ -54,6 +54,24 @@ def view(**members: object) -> View:
 
 def lane(state: str, **members: object) -> ProjectView:
     return replace(BUSY, lane=LaneStatus(state=state, **members))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("learnt", "is_problem"), [(0, False), (1 << 18, True), (1 << 20, False)]
+)
+def test_requests_that_have_to_be_small_are_a_problem(
+    learnt: int, *, is_problem: bool
+) -> None:
+    slow = lane("flowing", learnt_bytes=learnt)
+    slow = replace(slow, max_request_bytes=4 << 20)
+
+    problems = status(view(projects={"shop": slow}))["problems"]
+
+    assert len(problems) == is_problem
+    if is_problem:
+        assert "Project shop sends requests of 256.0 KiB at most" in problems[0]
+        assert "batch.max_bytes is 4.0 MiB" in problems[0]
+        assert "client_max_body_size" in problems[0]
 
 
 @pytest.mark.parametrize(
