@@ -91,11 +91,6 @@ def look_at_daemon(patient: Patient) -> Iterator[Finding]:
         yield Finding("daemon", State.OK, f"{found}; only read from")
 
 
-def _not_writable(paths: Iterable[Path]) -> list[Path]:
-    """Those that this user may not write."""
-    return [path for path in paths if not os.access(path, os.W_OK, effective_ids=True)]
-
-
 def look_at_permissions(patient: Patient) -> Iterator[Finding]:
     """Whether the files belong to one user, and are for nobody else."""
     directory = patient.store.parent
@@ -356,3 +351,8 @@ def _salvage_by_hand(patient: Patient) -> str:
         f"stop the relay, touch {aside.suspected(patient.store)}, start it: then it "
         "sets the file aside and salvages what can be read"
     )
+
+
+def _not_writable(paths: Iterable[Path]) -> list[Path]:
+    """Those that this user may not write."""
+    return [path for path in paths if not os.access(path, os.W_OK, effective_ids=True)]
