@@ -186,7 +186,7 @@ def as_nobody(
     code = (
         "import os\n"
         f"import leanbase_relay.cli.{name}\n"
-        "import leanbase_relay.cli.looks, leanbase_relay.store.store\n"
+        "import leanbase_relay.assembly, leanbase_relay.cli.looks\n"
         "from leanbase_relay.cli import main\n"
         f"os.setgroups({list(groups)}); os.setresgid(*[65534] * 3)\n"
         "os.setresuid(*[65534] * 3)\n"
