@@ -20,6 +20,7 @@ from benchmarks import (
     events,
     http,
     idle,
+    looks,
     machine,
     many,
     process,
@@ -43,6 +44,7 @@ QUESTIONS = {
         http,
         idle,
         scrape,
+        looks,
     )
 }
 RESULTS = Path(__file__).with_name("results")

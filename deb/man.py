@@ -24,11 +24,11 @@ FILES = """\
 """
 EXIT_CODES = """\
 0 | done, healthy
-1 | unexpected failure; for status: something needs attention
+1 | unexpected failure; for status and doctor: something needs attention
 2 | wrong command line
 3 | not running; for run: another daemon holds this store
-4 | some lines were refused (send)
-78 | the configuration is wrong
+4 | some lines were refused (send, import), some dead letters cannot come back
+78 | the configuration is wrong, or what is at store.path cannot be the relay's
 """
 
 
@@ -86,6 +86,7 @@ def page() -> Iterator[str]:
     yield f".SH SYNOPSIS\n.B {escaped(NAME)}\n.I COMMAND\n[OPTIONS] [ARGUMENTS]"
     yield ".SH DESCRIPTION"
     yield from paragraphs(main.help or "")
+    yield from options(main, context)
     yield from paragraphs(main.epilog or "")
     yield ".SH COMMANDS"
     yield from commands(main, context)

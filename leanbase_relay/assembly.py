@@ -4,7 +4,7 @@ The one place that knows which setting goes where. The daemon asks for the parts
 gives them their life.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -22,8 +22,10 @@ from leanbase_relay.intake.spool import Spool
 from leanbase_relay.keys import KeyRing
 from leanbase_relay.store.deposit import FileProgress
 from leanbase_relay.store.known import Known
+from leanbase_relay.store.presence import Presence
 from leanbase_relay.store.reader import Reader
 from leanbase_relay.store.reserve import Reserve
+from leanbase_relay.store.row import Row
 from leanbase_relay.store.store import Store
 from leanbase_relay.store.totals import Totals
 from leanbase_relay.store.writer import Limits, Writer
@@ -43,8 +45,10 @@ class Parts:
     def writer(
         self,
         store: Store,
+        lock: Presence,
         *,
         on_committed: Callable[[Mapping[str, Totals]], None],
+        on_stored: Callable[[Sequence[Row]], None],
         on_damage: Callable[[Exception], None],
     ) -> Writer:
         """The writer of this store."""
@@ -60,7 +64,9 @@ class Parts:
             self.clock,
             limits=limits,
             reserve=Reserve(store.path, min(limits.for_log, limits.max_bytes // 4)),
+            lock=lock,
             on_committed=on_committed,
+            on_stored=on_stored,
             on_damage=on_damage,
         )
 

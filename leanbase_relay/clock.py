@@ -8,6 +8,7 @@ interrupt any wait. Tests pass a clock whose waiting advances its time.
 import threading
 import time
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Protocol, Self
@@ -18,6 +19,17 @@ move with the boot clock; only a clock that is set moves alone."""
 
 UNSET_BEFORE = 1_577_836_800.0
 """2020, by the wall clock: one that shows less was not set yet when it was read."""
+
+
+def rfc_3339(wall: float, *, timespec: str = "milliseconds") -> str:
+    """A stamp of the wall clock as text: ``2026-03-01T12:00:00.123Z``.
+
+    Args:
+        wall: seconds since 1970.
+        timespec: to what it is told, as `datetime.isoformat` has it.
+    """
+    moment = datetime.fromtimestamp(wall, UTC)
+    return moment.isoformat(timespec=timespec).replace("+00:00", "Z")
 
 
 class Poke:

@@ -201,6 +201,11 @@ _COMPARISONS: dict[str, tuple[Callable[[Any, Any], bool], str]] = {
 }
 
 
+def path_of(path: Path | None = None, environ: Mapping[str, str] = os.environ) -> Path:
+    """Where the configuration is looked for; see `load`."""
+    return path or Path(environ.get("LEANBASE_RELAY_CONFIG") or DEFAULT_PATH)
+
+
 def load(
     path: Path | None = None,
     *,
@@ -216,7 +221,7 @@ def load(
     Raises:
         ConfigError: with all that is wrong; each complaint begins with file or key.
     """
-    path = path or Path(environ.get("LEANBASE_RELAY_CONFIG") or DEFAULT_PATH)
+    path = path_of(path, environ)
     try:
         text = path.read_text(encoding="utf-8")
         problems = list(_written_twice(yaml.compose(text, Loader=yaml.SafeLoader)))

@@ -26,8 +26,14 @@ from leanbase_relay.assembly import Parts
 from leanbase_relay.clock import Clock, Moment, SystemClock
 from leanbase_relay.config import Config
 from leanbase_relay.control import Aside, Command, Control
-from leanbase_relay.errors import ConfigError, Stopping, StoreUnavailable
-from leanbase_relay.forward.lane import LaneStatus
+from leanbase_relay.errors import (
+    ConfigError,
+    RelayError,
+    Stopping,
+    StoreGone,
+    StoreUnavailable,
+)
+from leanbase_relay.forward.standing import LaneStatus
 from leanbase_relay.intake.event import Judge
 from leanbase_relay.keys import KeyRing
 from leanbase_relay.observe.answers import Answers
@@ -46,6 +52,7 @@ from leanbase_relay.status import (
 )
 from leanbase_relay.store import aside, lock, place
 from leanbase_relay.store.damage import is_damage
+from leanbase_relay.store.names import Names
 from leanbase_relay.store.reader import Life, Reader
 from leanbase_relay.store.recovery import Recovery
 from leanbase_relay.store.store import Store
@@ -84,10 +91,10 @@ class Daemon:
         load: Callable[[], Config],
         clock: Clock | None = None,
     ) -> None:
-        self._config = config
+        self._config = self._started_with = config
         self._load = load
         self._clock = clock or SystemClock()
-        self._failure = Failure(self._suspect)
+        self._failure = Failure(self._foresaw)
         self._seldom_none_left = Seldom(self._clock)
         self._threads: list[threading.Thread] = []
         self._reload_problem: str | None = None
@@ -122,7 +129,7 @@ class Daemon:
         config = self._config
         place.check(config.store.path)
         place.make_directory(config.store.path.parent)
-        house.enter_context(lock.held(config.store.path))
+        held = house.enter_context(lock.held(config.store.path))
         self._started_at = self._clock.monotonic()
         self._begun = Moment.now(self._clock)
         store = Recovery(
@@ -134,9 +141,12 @@ class Daemon:
         house.callback(self._close_store, store)
         parts = Parts(config, self._clock, self._keys)
         self._rates = Rates(self._clock, store.totals, list(config.projects))
+        self._names = Names(self._clock)
         self._writer = parts.writer(
             store,
+            held,
             on_committed=self._committed,
+            on_stored=self._names.note,
             on_damage=lambda error: self._failure.record("writer", error),
         )
         self._reader = self._open_reader(house)
@@ -191,8 +201,11 @@ class Daemon:
         house.callback(reader.close)
         return reader
 
-    def _suspect(self, error: BaseException) -> bool:
+    def _foresaw(self, error: BaseException) -> bool:
         """If the store is damaged, have the next start mend it; see `Failure`."""
+        if isinstance(error, StoreGone):
+            log.critical("store_gone error=%s", error)
+            return True
         if not is_damage(error):
             return False
         log.critical("store_damaged error=%s; the next start salvages it", error)
@@ -276,7 +289,7 @@ class Daemon:
                 + "; ".join(error.problems)
             )
             return
-        self._reload_problem = _needs_restart(self._config, config)
+        self._reload_problem = _needs_restart(self._started_with, config)
         self._config = config
         parts = Parts(config, self._clock, self._keys)
         kept = [
@@ -336,11 +349,16 @@ class Daemon:
             clock=self._clock,
             max_chunk_events=self._config.batch.max_events,
         )
+        granted = {
+            **wishes.by_name(),
+            "purge_backlog": lambda request: self._purge(wishes, request),
+        }
         return {
             "status": lambda request: self._look(history=bool(request.get("history"))),
             "metrics": lambda _: {"metrics": self._metrics()},
+            "names": beside(lambda _: self._names.look()),
             "flush": self._flush,
-        } | {name: beside(wish) for name, wish in wishes.by_name().items()}
+        } | {name: beside(wish) for name, wish in granted.items()}
 
     def _look(self, *, history: bool = False) -> dict[str, Any]:
         config = self._config
@@ -352,7 +370,6 @@ class Daemon:
         problems += self._admission.problems()
         if self._capture_api is not None:
             problems += self._capture_api.problems()
-        problems += [one.sentence() for one in aside.reports(config.store.path)]
         view = View(
             now=self._clock.wall(),
             store=StoreView(
@@ -361,6 +378,7 @@ class Daemon:
                 max_bytes=config.store.max_bytes,
                 full=self._writer.full,
                 trouble=self._writer.trouble,
+                set_aside=aside.reports(config.store.path),
             ),
             spool=self._spool_view(),
             projects=projects,
@@ -385,6 +403,7 @@ class Daemon:
                 oldest_at=self._oldest_at(name),
                 refused_at=seconds(refused_ms.get(name)),
                 lane=look,
+                max_request_bytes=self._config.batch.max_bytes,
                 next_attempt_in_seconds=None
                 if look.next_attempt_at is None
                 else max(look.next_attempt_at - now, 0.0),
@@ -423,10 +442,27 @@ class Daemon:
             look.path, look.waiting_files, look.ignored_files, look.problems
         )
 
-    def _flush(self, _: dict[str, Any]) -> dict[str, Any]:
-        for lane in self._lanes.values():
-            lane.flush()
-        return {"flushing": True}
+    def _flush(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Of one project or of all; and who waits all the same, for how many seconds.
+
+        Raises:
+            RelayError: there is no such project.
+        """
+        project = request.get("project")
+        if project is not None and project not in list(self._lanes):  # of any type
+            raise RelayError(f"project {project} is not configured")
+        names = self._lanes if project is None else [project]
+        waits = {name: self._lanes[name].flush() for name in names}
+        waiting = {name: round(left, 1) for name, left in waits.items() if left > 0}
+        return {"flushing": True, "waiting": waiting}
+
+    def _purge(self, wishes: Wishes, request: dict[str, Any]) -> dict[str, Any]:
+        """Give up a slice; once it was the last, a lane may wait with what is gone."""
+        answer = wishes.purge_backlog(request)
+        if answer["after"] is None:
+            for lane in self._lanes.values():
+                lane.look_again()
+        return answer
 
 
 def run(load: Callable[[], Config] = configuration.load) -> int:

@@ -51,6 +51,18 @@ def decompress(data: bytes) -> bytes:
         raise Corrupt(str(error)) from error
 
 
+def beginning(data: bytes, *, max_bytes: int) -> bytes:
+    """What the first bytes of `compress`'s result stand for, at most so much of it.
+
+    Raises:
+        Corrupt: the bytes were changed.
+    """
+    try:
+        return bytes(library.decompressobj().decompress(data, max_bytes))
+    except Exception as error:
+        raise Corrupt(str(error)) from error
+
+
 def gzip(*parts: bytes) -> bytes:
     """Deflate, as `Content-Encoding: gzip` wants it, what the parts come to."""
     stream = library.compressobj(_LEVEL, library.DEFLATED, _GZIP)

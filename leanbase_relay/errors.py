@@ -6,10 +6,12 @@
     ├── ConfigError        the configuration is wrong           exit 78
     ├── NotRunning         no daemon answers                    exit 3
     ├── Stopping           we were told to stop while waiting
+    ├── ChangeFailed       a change of the store's raised what nobody expected
     └── StoreError
         ├── StoreHeld      another daemon holds this store      exit 3
         ├── StoreFull      store.max_bytes is reached
         ├── StoreDamaged   what it says contradicts itself
+        ├── StoreGone      somebody removed its files from under us
         ├── StoreUnusable  what is at store.path cannot be ours exit 78
         └── StoreUnavailable   the disk or SQLite said no
 """
@@ -43,6 +45,10 @@ class Stopping(RelayError):
     """A wait was cut short because the relay is to end."""
 
 
+class ChangeFailed(RelayError):
+    """A change asked of the store has a fault; it alone was undone."""
+
+
 class StoreError(RelayError):
     """The store cannot do what it was asked to do; nothing was changed."""
 
@@ -59,6 +65,10 @@ class StoreFull(StoreError):
 
 class StoreDamaged(StoreError):
     """What the store says cannot be; the next start salvages it."""
+
+
+class StoreGone(StoreError):
+    """The store's files, or its lock, are not those any more that we have open."""
 
 
 class StoreUnusable(StoreError):

@@ -12,8 +12,9 @@ import os
 import re
 import sys
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Any, TextIO
+
+from leanbase_relay.clock import rfc_3339
 
 PACKAGE = "leanbase_relay"
 
@@ -118,8 +119,7 @@ def _facts(record: logging.LogRecord) -> dict[str, Any]:
 
 
 def _stamp(record: logging.LogRecord) -> str:
-    moment = datetime.fromtimestamp(record.created, UTC)
-    return moment.isoformat(timespec="seconds").replace("+00:00", "Z")
+    return rfc_3339(record.created, timespec="seconds")
 
 
 def _escaped(text: str) -> str:

@@ -12,11 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from leanbase_relay import __version__
+from leanbase_relay.clock import rfc_3339
+from leanbase_relay.store.aside import Report, lost_events
 from leanbase_relay.store.totals import Totals
 from leanbase_relay.words import age, size
 
 if TYPE_CHECKING:  # forwarder and store are heavy, and `status` is to be quick
-    from leanbase_relay.forward.lane import LaneStatus
+    from leanbase_relay.forward.standing import LaneStatus
     from leanbase_relay.store.reader import Reader
 
 STATES = (
@@ -33,6 +35,9 @@ STATES = (
 MOST_SKEW_SECONDS = 150.0
 """A difference from the upstream's clock that its newest servers do not correct."""
 
+FAR_BELOW = 4
+"""A learnt bound of requests is a problem where it is so many times less than ours."""
+
 _TOTALS = ("accepted", "delivered", "dead", "dropped", "refused")
 _FOR_SCREEN = ("dead_letters", "rates", "history")
 _LATELY_SECONDS = 24 * 3600
@@ -40,13 +45,18 @@ _LATELY_SECONDS = 24 * 3600
 
 @dataclass(frozen=True, slots=True)
 class StoreView:
-    """The store as `status` shows it; bytes."""
+    """The store as `status` shows it; bytes.
+
+    Attributes:
+        set_aside: what became of damaged ones that still lie beside it.
+    """
 
     path: Path
     bytes: int
     max_bytes: int
     full: bool = False
     trouble: str | None = None
+    set_aside: Sequence[Report] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +76,7 @@ class ProjectView:
     Attributes:
         oldest_at: wall clock, when the first event of its backlog was accepted.
         refused_at: wall clock, when the upstream last refused an event for good.
+        max_request_bytes: what the configuration would send at once.
         next_attempt_in_seconds: None while none is planned.
     """
 
@@ -74,6 +85,7 @@ class ProjectView:
     oldest_at: float | None = None
     refused_at: float | None = None
     lane: "LaneStatus | None" = None
+    max_request_bytes: int = 0
     next_attempt_in_seconds: float | None = None
     is_configured: bool = True
 
@@ -131,6 +143,7 @@ def status(view: View) -> dict[str, Any]:
             "bytes": view.store.bytes,
             "max_bytes": view.store.max_bytes,
             "disk_free_bytes": _disk_free_bytes(view.store.path),
+            "lost_events": lost_events(view.store.set_aside),
         },
         "spool": {
             "path": str(view.spool.path) if view.spool.path is not None else None,
@@ -182,11 +195,16 @@ def one_line(
     return f"{state}, {waiting:,} events waiting" + (f"; {problem}" if problem else "")
 
 
-def exit_code(state: str) -> int:
+def exit_code(look: Mapping[str, Any]) -> int:
     """What `leanbase-relay status` exits with."""
-    if state == "stopped":
+    if look["state"] == "stopped":
         return 3
-    return 0 if state in ("idle", "flowing") else 1
+    return 0 if look["state"] in ("idle", "flowing") and not has_lost(look) else 1
+
+
+def has_lost(look: Mapping[str, Any]) -> bool:
+    """Whether events were lost, and nobody has removed the damaged file since."""
+    return bool(look["store"].get("lost_events", 0) != 0)  # None = nobody knows
 
 
 def stored_totals(reader: "Reader", names: Sequence[str]) -> dict[str, ProjectView]:
@@ -248,6 +266,7 @@ def _problems(view: View) -> list[str]:
             for name, project in _worst_first(view.projects)
             for sentence in _project_problems(name, project)
         ),
+        *_limit_problems(view.projects),
         *_clock_problems(view.projects.values()),
         *_letter_problems(view),
         *view.spool.problems,
@@ -303,7 +322,7 @@ def _store_problems(store: StoreView) -> list[str]:
             "are refused, spool files wait. It empties by itself as events are "
             "delivered; or raise store.max_bytes."
         )
-    return problems
+    return problems + [report.sentence() for report in store.set_aside]
 
 
 def _project_problems(name: str, project: ProjectView) -> list[str]:
@@ -332,6 +351,20 @@ def _project_problems(name: str, project: ProjectView) -> list[str]:
     return [sentence]
 
 
+def _limit_problems(projects: Mapping[str, ProjectView]) -> list[str]:
+    """Who has to send many small requests, and could send few."""
+    return [
+        f"Project {name} sends requests of {size(project.lane.learnt_bytes)} at most: "
+        "larger ones were answered with 413, while batch.max_bytes is "
+        f"{size(project.max_request_bytes)}. That is slow. If a proxy in between "
+        "bounds them, raise its bound (nginx: client_max_body_size); larger ones are "
+        "tried now and then."
+        for name, project in projects.items()
+        if project.lane
+        and 0 < project.lane.learnt_bytes * FAR_BELOW < project.max_request_bytes
+    ]
+
+
 def _letter_problems(view: View) -> list[str]:
     """Of dead letters, as long as there are any: then something can be done."""
     kept = {name: one for name, one in view.projects.items() if one.totals.dead_letters}
@@ -358,12 +391,7 @@ def _letter_problems(view: View) -> list[str]:
 
 
 def _stamp(wall: float | None) -> str | None:
-    from datetime import UTC, datetime
-
-    if wall is None:
-        return None
-    moment = datetime.fromtimestamp(wall, UTC)
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return None if wall is None else rfc_3339(wall)
 
 
 def _rounded(seconds: float | None) -> float | None:

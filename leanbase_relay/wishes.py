@@ -224,7 +224,7 @@ class Wishes:
     def _changed(self, change: Callable[[Store], _Result]) -> _Result:
         results: list[_Result] = []
         self._apply(lambda store: results.append(change(store)))
-        return results[0]
+        return results[-1]
 
     def _now_ms(self) -> int:
         return round(self._clock.wall() * 1000)

@@ -1,5 +1,8 @@
 """Fixtures for every test, and the guard that nothing is left running."""
 
+import logging
+import ssl
+import subprocess
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -30,7 +33,33 @@ def clock() -> FakeClock:
 
 
 @pytest.fixture
+def log(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
+    caplog.set_level(logging.INFO, logger="leanbase_relay")
+    return caplog
+
+
+@pytest.fixture
 def short_dir() -> Iterator[Path]:
     """A directory right under the system's own: a socket's path ends at 107 bytes."""
     with tempfile.TemporaryDirectory(prefix="lb-") as name:
         yield Path(name)
+
+
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Self-signed, for localhost; the key stands beside it."""
+    path = tmp_path_factory.mktemp("tls") / "cert.pem"
+    command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1"
+    command += (
+        " -nodes -days 2 -subj /CN=localhost -addext subjectAltName=DNS:localhost"
+    )
+    files = f" -keyout {path.with_name('key.pem')} -out {path}"
+    subprocess.run((command + files).split(), check=True, capture_output=True)
+    return path
+
+
+@pytest.fixture
+def tls(certificate: Path) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, certificate.with_name("key.pem"))
+    return context

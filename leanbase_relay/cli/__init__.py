@@ -6,6 +6,7 @@ wait for what only the daemon needs.
 
 import os
 from importlib import import_module
+from keyword import iskeyword
 from typing import Any
 
 import click
@@ -20,15 +21,18 @@ COMMANDS = {
     "status": "status",
     "metrics": "metrics",
     "send": "send",
+    "import": "send",
     "capture": "capture",
     "identify": "capture",
     "alias": "capture",
     "group": "capture",
     "pageview": "capture",
     "flush": "flush",
+    "top": "top",
     "peek": "look",
     "export": "look",
     "query": "look",
+    "backup": "backup",
     "dead-letters": "dead_letters",
     "purge": "purge",
     "check-config": "check_config",
@@ -56,7 +60,8 @@ class _Commands(click.Group):
         if name is None:
             return super().get_command(ctx, cmd_name)
         module = import_module(f"{__name__}.{name}")
-        command: click.Command = getattr(module, cmd_name.replace("-", "_"))
+        attribute = cmd_name.replace("-", "_") + "_" * iskeyword(cmd_name)
+        command: click.Command = getattr(module, attribute)
         return command
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -65,8 +70,9 @@ class _Commands(click.Group):
         except RelayError as error:
             _complain(error)
             ctx.exit(error.exit_code)
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as error:
             click.echo(err=True)  # the shell's prompt is not to follow the ^C
+            _tell_notes(error)
             ctx.exit(INTERRUPTED)
 
 
@@ -75,6 +81,13 @@ def _complain(error: RelayError) -> None:
     lines = error.problems if isinstance(error, ConfigError) else (str(error),)
     for line in lines:
         click.echo(f"{head} {line}", err=True)
+    _tell_notes(error)
+
+
+def _tell_notes(error: BaseException) -> None:
+    """What to do now, which whoever raised it knew."""
+    for note in getattr(error, "__notes__", ()):
+        click.echo(note, err=True)
 
 
 @click.group(

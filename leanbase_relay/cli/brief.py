@@ -8,6 +8,7 @@ from typing import Any
 
 from leanbase_relay.cli.words import age, count, plain, rate, size
 from leanbase_relay.errors import RelayError
+from leanbase_relay.status import has_lost
 
 _NAME = "LEANBASE-RELAY"
 
@@ -28,10 +29,14 @@ def one_line(look: dict[str, Any]) -> str:
     if rates := look.get("rates"):
         said.append(f"{rate(rates['in_per_second'])} in")
         said.append(f"{rate(rates['out_per_second'])} out")
+    word = WORDS[look["state"]]
+    if has_lost(look):
+        word = "CRITICAL"
+        said.append("events were lost with a damaged store")
     if problems := len(look["problems"]):
         said.append(count(problems, "problem"))
     text = plain(", ".join(said)).replace("|", "/")  # what ends the text, to Nagios
-    return f"{_NAME} {WORDS[look['state']]}: {text} | {_figures(look)}"
+    return f"{_NAME} {word}: {text} | {_figures(look)}"
 
 
 def unknown(error: RelayError) -> str:

@@ -14,8 +14,9 @@ import click
 from leanbase_relay import config
 from leanbase_relay.cli import letter_screen
 from leanbase_relay.cli.common import config_option, confirm
+from leanbase_relay.cli.letter_lines import sendable
 from leanbase_relay.cli.letter_options import LARGEST_ID, Asked, selecting
-from leanbase_relay.cli.reach import changing, looking
+from leanbase_relay.cli.reach import changing, looking, slices
 from leanbase_relay.cli.words import age, count, plain, size
 from leanbase_relay.clock import SystemClock
 from leanbase_relay.errors import RelayError
@@ -53,10 +54,10 @@ Example: after a schema was mended upstream
 Exit code: 0 done, 4 some cannot come back.
 """
 EXPORT_EXAMPLE = """\b
-Example: mend and send; then let go of what was mended
+Example: mend and send; then let go of what was mended, which ends with letter 17
   leanbase-relay dead-letters export --project shop > shop.jsonl
-  $EDITOR shop.jsonl && leanbase-relay send --project shop shop.jsonl
-  leanbase-relay dead-letters purge --project shop
+  $EDITOR shop.jsonl && leanbase-relay send shop.jsonl
+  leanbase-relay dead-letters purge --project shop --upto 17
 """
 PURGE_EXAMPLE = """\b
 Example: from a timer
@@ -169,20 +170,31 @@ def requeue(asked: Asked, *, again: bool, as_json: bool) -> None:
     "--full", is_flag=True, help="A JSON object for each, with all that is known of it."
 )
 def export(asked: Asked, *, full: bool) -> None:
-    """Print their lines as JSON Lines, oldest first, ready to be mended and sent."""
+    """Print their lines as JSON Lines, oldest first, ready to be mended and sent.
+
+    Each tells its project, unless that is the default one, and whether it was an
+    import, so that `send` puts it back to where it was.
+    """
     out = sys.stdout.buffer
-    no_lines = 0
+    no_lines = last = 0
     with asked.reader() as reader:
         for kept in _whole(reader, asked.which):
+            last = kept.id
             if full:
                 out.write(json.dumps(letter_screen.whole(kept)).encode() + b"\n")
             elif kept.is_line:
-                # Only between members: in a text, JSON has none as such.
-                out.write(kept.letter.line.replace(b"\n", b" ") + b"\n")
+                out.write(sendable(kept) + b"\n")
             else:
                 no_lines += 1
         missing = reader.unknown(asked.which.ids)
     out.flush()
+    if last:
+        alike = "" if asked.which == Selection() else "\n  with the same filters"
+        click.echo(
+            f"The last one is {last}. To let go of these alone: dead-letters purge "
+            f"--upto {last}{alike}",
+            err=True,
+        )
     if no_lines:
         click.echo(
             f"{count(no_lines, 'damaged chunk')} left out; --full has their bytes.",
@@ -267,11 +279,7 @@ def _granted(
     with changing(asked.conf, SystemClock()) as wish:
         for first in range(0, max(len(ids), 1), IDS_A_REQUEST):
             part = replace(asked.which, ids=ids[first : first + IDS_A_REQUEST])
-            after: int | None = 0
-            while after is not None:
-                answer = wish(name, which=asdict(part), after=after, upto=upto, **more)
-                yield answer
-                after = answer["after"]
+            yield from slices(wish, name, which=asdict(part), upto=upto, **more)
 
 
 def _print_array(values: Iterable[dict[str, Any]]) -> None:

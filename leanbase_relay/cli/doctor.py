@@ -28,14 +28,16 @@ _LOOK = 15
 @click.option("--json", "as_json", is_flag=True, help="One JSON value, nothing else.")
 @click.pass_context
 def doctor(ctx: click.Context, config_path: Path | None, *, as_json: bool) -> None:
-    """Look at configuration, permissions, disk and store; change nothing.
+    """Look at configuration, files, store, machine and upstream; change nothing.
 
-    Beside a running relay it only reads, and shortly.
+    Beside a running relay it only reads, and shortly. The upstream is asked by a
+    request without events.
     """
     from leanbase_relay.cli import looks
+    from leanbase_relay.cli.finding import State
 
     findings = looks.examine(config_path, SystemClock())
-    well = all(finding.state is not looks.State.ATTENTION for finding in findings)
+    well = all(finding.state is not State.ATTENTION for finding in findings)
     if as_json:
         told = [asdict(finding) for finding in findings]
         click.echo(json.dumps({"healthy": well, "findings": told}))

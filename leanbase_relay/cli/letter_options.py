@@ -11,6 +11,7 @@ import click
 
 from leanbase_relay import config
 from leanbase_relay.cli.common import age_seconds, config_option
+from leanbase_relay.cli.names import check_project, utf8
 from leanbase_relay.cli.reach import looking
 from leanbase_relay.clock import SystemClock
 from leanbase_relay.config import Config
@@ -27,13 +28,19 @@ _OPTIONS: tuple[Callable[[Any], Any], ...] = (
         "--older-than", type=age_seconds, metavar="AGE", help="Died before: 12h, 7d."
     ),
     click.option(
+        "--upto",
+        type=click.IntRange(1, LARGEST_ID),
+        metavar="ID",
+        help="Up to this one: none that died since.",
+    ),
+    click.option(
         "--status",
         type=click.IntRange(0, 999),
         metavar="N",
         help="Refused by the upstream with this HTTP status.",
     ),
-    click.option("--event", metavar="NAME", help="Of this event."),
-    click.option("--project", metavar="P", help="Of this project."),
+    click.option("--event", type=utf8, metavar="NAME", help="Of this event."),
+    click.option("--project", type=utf8, metavar="P", help="Of this project."),
     click.option(
         "--door", type=click.Choice(["intake", "upstream"]), help="By whom refused."
     ),
@@ -76,6 +83,7 @@ def selecting(command: Callable[..., None]) -> Callable[..., None]:
         project: str | None,
         event: str | None,
         status: int | None,
+        upto: int | None,
         **others: Any,
     ) -> None:
         now = SystemClock().wall()
@@ -86,9 +94,11 @@ def selecting(command: Callable[..., None]) -> Callable[..., None]:
             status=status,
             died_before_ms=_moment_ms(now, older_than),
             died_after_ms=_moment_ms(now, newer_than),
+            upto=upto,
             ids=tuple(dict.fromkeys(ids)),
         )
         conf = config.load(config_path or ctx.obj, with_keys=False)
+        check_project(project, conf)
         command(Asked(conf, which, now), **others)
 
     decorated: Callable[..., None] = click.pass_context(selected)

@@ -2,12 +2,12 @@
 
 import base64
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 import click
 
 from leanbase_relay.cli.words import age, count, cut, plain, size
+from leanbase_relay.clock import rfc_3339
 from leanbase_relay.store.letters import KeptLetter, pretty
 
 COLUMNS = 80
@@ -15,6 +15,7 @@ _HEADS = ("id", "died", "door", "project", "event", "reason")
 _WIDEST = {"project": 10, "event": 16}
 _SHORTEST_REASON = 20
 _LABEL = 13
+_LONGEST_NAME = 200
 
 
 def table(letters: Sequence[KeptLetter], now: float, columns: int = COLUMNS) -> str:
@@ -61,8 +62,8 @@ def facts(kept: KeptLetter, now: float) -> str:
     known = [
         ("door", letter.door),
         ("project", letter.project),
-        ("event", letter.event),
-        ("distinct_id", letter.distinct_id),
+        ("event", _shown(letter.event)),
+        ("distinct_id", _shown(letter.distinct_id)),
         ("uuid", letter.uuid),
         ("status", None if letter.status is None else f"HTTP {letter.status}"),
         ("reason", letter.reason),
@@ -79,6 +80,11 @@ def facts(kept: KeptLetter, now: float) -> str:
     ]
     head = click.style(f"dead letter {kept.id}", bold=True)
     return "\n".join([head, *lines, "", _text(kept)])
+
+
+def _shown(name: str | None) -> str | None:
+    """A name of any length, as much of it as a screen is for."""
+    return None if name is None else cut(name, _LONGEST_NAME)
 
 
 def _text(kept: KeptLetter) -> str:
@@ -135,7 +141,4 @@ def _ago(ms: int, now: float) -> str:
 
 
 def _stamp(ms: int | None) -> str | None:
-    if ms is None:
-        return None
-    moment = datetime.fromtimestamp(ms / 1000, UTC)
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return None if ms is None else rfc_3339(ms / 1000)

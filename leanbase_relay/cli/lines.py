@@ -6,6 +6,7 @@ part of all the way upstream.
 
 import json
 import re
+from array import array
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
 
@@ -63,28 +64,77 @@ def head(*, project: str | None, historical: bool) -> bytes:
 
 
 def with_head(run: bytes, members: bytes) -> bytes:
-    """The run with these members at the head of each event."""
+    """The run with these members at the head of each event; once, if they are there."""
     opening = b"{" + members
-    run = b"\n" + run
+    run = (b"\n" + run).replace(b"\n" + opening, b"\n{")
     plain = run.count(b'\n{"')
     if plain == run.count(b"\n") - 1:
         return run.replace(b'\n{"', b"\n" + opening + b'"')[1:]
     return _OPENING.sub(lambda found: found[1][:-1] + opening, run)[1:]
 
 
+def from_line(found: Iterator[bytes], first: int) -> Iterator[bytes]:
+    """The runs without the lines before `first`, which counts from 1."""
+    before = first - 1
+    for run in found:
+        lines = run.count(b"\n")
+        if before >= lines:
+            before -= lines
+        elif before:
+            yield run.split(b"\n", before)[before]
+            before = 0
+        else:
+            yield run
+
+
 class Places:
-    """Which line of which file a line of the connection was."""
+    """Which line of which file a line of the connection was; and where to go on."""
 
     def __init__(self) -> None:
         self._firsts: list[int] = []
+        self._numbers: list[int] = []
         self._names: list[str] = []
+        self._blanks = array("Q")  # lines of the connection that the relay passes over
+        self._lines = 0
 
-    def begin(self, name: str, first: int) -> None:
-        """The connection's line `first` is this file's first."""
-        self._firsts.append(first)
+    def begin(self, name: str, number: int = 1) -> None:
+        """The next line is this one of this file."""
+        self._firsts.append(self._lines + 1)
+        self._numbers.append(number)
         self._names.append(name)
+
+    def add(self, run: bytes) -> None:
+        """These lines are sent."""
+        lines = run.count(b"\n")
+        if filled(run) != lines:
+            self._blanks.extend(
+                self._lines + number
+                for number, line in enumerate(run.split(b"\n")[:-1], 1)
+                if not line.strip()
+            )
+        self._lines += lines
+
+    @property
+    def filled(self) -> int:
+        """How many lines were sent that are not blank."""
+        return self._lines - len(self._blanks)
 
     def of(self, line: int) -> str:
         """Such as ``events.jsonl:17``."""
-        place = bisect_right(self._firsts, line) - 1
-        return f"{self._names[place]}:{line - self._firsts[place] + 1}"
+        file, number = self.at(line)
+        return f"{self._names[file]}:{number}"
+
+    def at(self, line: int) -> tuple[int, int]:
+        """Which file it was, counted from 0, and which line of that."""
+        place = max(bisect_right(self._firsts, line) - 1, 0)
+        return place, line - self._firsts[place] + self._numbers[place]
+
+    def after(self, settled: int) -> int:
+        """The first line that is not settled, where so many are that are not blank."""
+        blanks = bisect_right(
+            range(len(self._blanks)),
+            settled,
+            # Before a blank there are as many filled lines as lines that are no blanks.
+            key=lambda place: self._blanks[place] - place - 1,
+        )
+        return settled + blanks + 1

@@ -4,16 +4,20 @@ import csv
 import gzip
 import json
 import sys
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar, cast
 
 import click
 
 from leanbase_relay import config
-from leanbase_relay.cli.common import config_option, no_permission
+from leanbase_relay.cli.common import age_seconds, config_option
+from leanbase_relay.cli.names import utf8
+from leanbase_relay.cli.reach import looking
 from leanbase_relay.cli.words import plain
+from leanbase_relay.clock import SystemClock
 from leanbase_relay.errors import RelayError
 
 if TYPE_CHECKING:
@@ -23,7 +27,45 @@ PEEKED = 10
 SHOWN_ROWS = 1000
 CELL_CHARACTERS = 60
 
-_project = click.option("--project", metavar="P", help="Only of this project.")
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+
+def _filters(command: _Command) -> _Command:
+    """Which events; passed on as what `Look.events` takes."""
+
+    @wraps(command)
+    def with_times(
+        *, newer_than: float | None, older_than: float | None, **others: Any
+    ) -> Any:
+        now = SystemClock().wall()
+        after_ms, before_ms = (
+            None if ago is None else round((now - ago) * 1000)
+            for ago in (newer_than, older_than)
+        )
+        which = {name: others.pop(name) for name in ("project", "name")}
+        which |= {"after_ms": after_ms, "before_ms": before_ms}
+        return command(which=which, **others)
+
+    for option in (
+        click.option(
+            "--newer-than",
+            type=age_seconds,
+            metavar="AGE",
+            help="Accepted since: 30m, 12h, 7d.",
+        ),
+        click.option(
+            "--older-than",
+            type=age_seconds,
+            metavar="AGE",
+            help="Accepted before: 30m, 12h, 7d.",
+        ),
+        click.option(
+            "--event", "name", type=utf8, metavar="NAME", help="Only of this name."
+        ),
+        click.option("--project", type=utf8, metavar="P", help="Only of this project."),
+    ):
+        with_times = option(with_times)
+    return cast("_Command", with_times)
 
 
 @click.command(
@@ -34,14 +76,14 @@ Example: what goes next
 )
 @config_option
 @click.option("-n", "count", default=PEEKED, show_default=True, help="How many.")
-@_project
-def peek(config_path: Path | None, count: int, project: str | None) -> None:
+@_filters
+def peek(config_path: Path | None, count: int, which: dict[str, Any]) -> None:
     """Show the oldest events of the backlog, as JSON Lines.
 
     The relay may run or not; nothing is taken out.
     """
     with _look(config_path) as look:
-        for number, one in enumerate(look.events(project), 1):
+        for number, one in enumerate(look.events(**which), 1):
             if number > count:
                 return
             click.echo(_line(one))
@@ -55,8 +97,7 @@ Example: keep what an old relay had, and give it to another
 """
 )
 @config_option
-@_project
-@click.option("--event", "name", metavar="NAME", help="Only events of this name.")
+@_filters
 @click.option(
     "-o",
     "--output",
@@ -65,19 +106,16 @@ Example: keep what an old relay had, and give it to another
     help="A new file instead of stdout; packed if it ends in .gz.",
 )
 def export(
-    config_path: Path | None,
-    project: str | None,
-    name: str | None,
-    output: Path | None,
+    config_path: Path | None, output: Path | None, which: dict[str, Any]
 ) -> None:
-    """Write all events of the backlog, as JSON Lines, oldest first.
+    """Write the events of the backlog, as JSON Lines, oldest first.
 
     Nothing is taken out: what is exported and sent on arrives from here too, and the
     upstream keeps one of the two, since both have the same identity.
     """
     count = 0
     with _look(config_path) as look, _opened(output) as file:
-        for one in look.events(project, name=name):
+        for one in look.events(**which):
             file.write(_line(one) + b"\n")
             count += 1
     click.echo(f"exported {count:,}", err=True)
@@ -94,7 +132,7 @@ event, distinct_id, uuid, status, reason, origin, accepted_at, died_at, line.
 """
 )
 @config_option
-@click.argument("sql")
+@click.argument("sql", type=utf8)
 @click.option("--csv", "as_csv", is_flag=True, help="Comma-separated, with a head.")
 def query(config_path: Path | None, sql: str, *, as_csv: bool) -> None:
     """Ask the backlog in SQL; it is read only.
@@ -125,23 +163,14 @@ def query(config_path: Path | None, sql: str, *, as_csv: bool) -> None:
 @contextmanager
 def _look(config_path: Path | None) -> "Iterator[Look]":
     """Eyes upon the store of this configuration."""
-    import sqlite3
-
     from leanbase_relay.store.look import Look
 
-    path = config.load(config_path, with_keys=False).store.path
+    conf = config.load(config_path, with_keys=False)
     try:
-        with closing(Look(path)) as look:
+        with looking(conf, Look) as look:
             yield look
-    except PermissionError:
-        raise no_permission(path) from None
     except BrokenPipeError:
         sys.stderr.close()  # `| head` has seen enough
-    except sqlite3.Error as error:
-        raise RelayError(
-            f"{path} cannot be read: {error}; if that is for lack of permission, use "
-            "sudo"
-        ) from None
 
 
 @contextmanager

@@ -5,106 +5,90 @@ A look is a function from the patient to findings. To add one, write it and put 
 """
 
 import os
+import re
 import sqlite3
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing
-from dataclasses import dataclass, replace
-from enum import StrEnum
+from dataclasses import replace
 from pathlib import Path
 
 from leanbase_relay import config as configuration
+from leanbase_relay.cli.common import ask
+from leanbase_relay.cli.finding import Finding, Look, Patient, State
+from leanbase_relay.cli.looks_around import (
+    look_at_clock,
+    look_at_config_file,
+    look_at_sockets,
+    look_at_spool,
+    look_at_watching,
+)
+from leanbase_relay.cli.looks_upstream import look_at_names, look_at_upstream
 from leanbase_relay.cli.words import count, size
 from leanbase_relay.clock import Clock
-from leanbase_relay.config import Config
-from leanbase_relay.errors import ConfigError, StoreError
+from leanbase_relay.config import ProjectConfig
+from leanbase_relay.errors import ConfigError, RelayError, StoreError
 from leanbase_relay.store import aside, checkup, damage, lock, place
 from leanbase_relay.store.place import name_of_group, name_of_user
 from leanbase_relay.store.reader import Reader
 from leanbase_relay.store.size import file_bytes, log_path
 
 LITTLE_ROOM_BYTES = 64 << 20
+_KEY_BEGINS = "phc_"
+_UNSEEN = re.compile(r"has no key|: cannot read ")
 WHOLE_LOOK_BYTES = 64 << 20
 """Of a larger store the pages are not checked while the daemon is at work."""
 
 
-class State(StrEnum):
-    """How a look came out."""
-
-    OK = "ok"
-    NOTE = "note"  # good to know; nothing has to be done
-    ATTENTION = "attention"
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One line of the doctor's.
-
-    Attributes:
-        look: at what.
-        found: what was found.
-        mend: what to do about it, if there is anything.
-    """
-
-    look: str
-    state: State
-    found: str
-    mend: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Patient:
-    """What is looked at.
-
-    Attributes:
-        config_path: as it was given.
-        pid: of the daemon that has the store open; None if none has.
-        fault: what is wrong with the store, if the files or SQLite say so.
-    """
-
-    config: Config
-    config_path: Path | None
-    clock: Clock
-    pid: int | None
-    fault: str | None = None
-
-    @property
-    def store(self) -> Path:
-        """Where the store is."""
-        return self.config.store.path
-
-    @property
-    def has_store(self) -> bool:
-        """Whether there is one that can be looked into."""
-        return self.fault is None and file_bytes(str(self.store)) > 0
-
-
-Look = Callable[[Patient], Iterator[Finding]]
-
-
 def look_at_keys(patient: Patient) -> Iterator[Finding]:
     """Whether each project's key can be found; from here it may be another's secret."""
-    names = ", ".join(patient.config.projects)
-    try:
-        configuration.load(patient.config_path)
-    except ConfigError as error:
+    if patient.keyed is not None:
+        yield _kind_of_keys(patient.keyed)
+        return
+    unseen = [one for one in patient.key_problems if _UNSEEN.search(one)]
+    for problem in patient.key_problems:
+        if problem not in unseen:
+            mend = f"write the project's key, which begins with {_KEY_BEGINS}"
+            yield Finding("keys", State.ATTENTION, problem, mend)
+    if unseen:
         yield Finding(
             "keys",
             State.NOTE,
-            f"not seen from here: {'; '.join(error.problems)}",
+            f"not seen from here: {'; '.join(unseen)}",
             "as a credential of systemd's they are for the daemon alone; else give "
             "api_key or api_key_file",
         )
-    else:
-        yield Finding("keys", State.OK, f"found, for {names}")
+
+
+def _kind_of_keys(projects: Mapping[str, ProjectConfig]) -> Finding:
+    strange = [
+        name
+        for name, project in projects.items()
+        if not project.api_key.reveal().startswith(_KEY_BEGINS)
+    ]
+    if strange:
+        found = f"that of {', '.join(strange)} does not begin with {_KEY_BEGINS}"
+        mend = "compare it with the project's settings upstream"
+        return Finding("keys", State.NOTE, found, mend)
+    return Finding("keys", State.OK, f"found, for {', '.join(projects)}")
 
 
 def look_at_daemon(patient: Patient) -> Iterator[Finding]:
-    """Whether it runs."""
+    """Whether it runs, and what it complains about itself."""
     if patient.pid is None:
         yield Finding("daemon", State.OK, "not running; the store is looked at whole")
+        return
+    try:
+        status = ask(patient.config, "status")
+    except RelayError as error:
+        yield Finding("daemon", State.ATTENTION, str(error), "leanbase-relay status")
+        return
+    found = f"running, pid {patient.pid}, {status['state'].replace('_', ' ')}"
+    if problems := status["problems"]:
+        found += f", with {count(len(problems), 'problem')}: {problems[0]}"
+        yield Finding("daemon", State.ATTENTION, found, "leanbase-relay status")
     else:
-        yield Finding("daemon", State.OK, f"running, pid {patient.pid}; only read from")
+        yield Finding("daemon", State.OK, f"{found}; only read from")
 
 
 def look_at_permissions(patient: Patient) -> Iterator[Finding]:
@@ -176,6 +160,8 @@ def look_at_sqlite(_: Patient) -> Iterator[Finding]:
 
 def look_at_store(patient: Patient) -> Iterator[Finding]:
     """What a start would say of it."""
+    if not patient.is_ours:
+        return  # and that is said
     if patient.fault is not None:
         yield Finding(
             "store",
@@ -233,7 +219,10 @@ def look_at_chunks(patient: Patient) -> Iterator[Finding]:
             f": the checksum of {len(looked.damaged)} is wrong, first of chunk "
             f"{looked.damaged[0]}, {count(looked.damaged_events, 'event')}"
         )
-        mend = "nothing to do: each becomes a dead letter when its turn comes"
+        mend = (
+            "nothing to do: when its turn comes each is put right, or kept as a dead "
+            "letter"
+        )
         yield Finding("checksums", State.ATTENTION, found, mend)
     else:
         yield Finding("checksums", State.OK, f"{found}: all are right")
@@ -256,8 +245,7 @@ def look_at_set_aside(patient: Patient) -> Iterator[Finding]:
     """Damaged stores of former times."""
     reports = aside.reports(patient.store)
     for report in reports:
-        mend = f"look at it, or copy it away; then rm {report.file}*"
-        yield Finding("set aside", State.ATTENTION, report.summary(), mend)
+        yield Finding("set aside", State.ATTENTION, report.summary(), report.mend)
     if not reports:
         yield Finding("set aside", State.OK, "none")
 
@@ -265,7 +253,9 @@ def look_at_set_aside(patient: Patient) -> Iterator[Finding]:
 LOOKS: tuple[Look, ...] = (
     look_at_keys,
     look_at_daemon,
+    look_at_config_file,
     look_at_permissions,
+    look_at_sockets,
     look_at_disk,
     look_at_sqlite,
     look_at_store,
@@ -273,6 +263,11 @@ LOOKS: tuple[Look, ...] = (
     look_at_chunks,
     look_at_dead_letters,
     look_at_set_aside,
+    look_at_spool,
+    look_at_watching,
+    look_at_names,
+    look_at_upstream,
+    look_at_clock,
 )
 """In the order in which they are told: what explains others comes first."""
 
@@ -288,12 +283,17 @@ def examine(config_path: Path | None, clock: Clock) -> list[Finding]:
             for problem in error.problems
         ]
     findings = [Finding("configuration", State.OK, "right")]
-    pid = lock.holder(config.store.path)
-    patient = Patient(config, config_path, clock, pid)
+    patient = Patient(config, config_path, clock, lock.holder(config.store.path))
+    try:
+        keyed = configuration.load(config_path)
+        patient = replace(patient, keyed=keyed.projects)
+    except ConfigError as error:
+        patient = replace(patient, key_problems=tuple(error.problems))
     try:
         patient = replace(patient, fault=_fault(patient))
     except StoreError as error:
-        return [*findings, Finding("store", State.ATTENTION, str(error))]
+        findings.append(Finding("store", State.ATTENTION, str(error)))
+        patient = replace(patient, is_ours=False)
     return findings + [each for look in LOOKS for each in _looked(look, patient)]
 
 

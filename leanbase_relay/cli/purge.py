@@ -1,8 +1,7 @@
 """``leanbase-relay purge``: give up a backlog that nobody wants any more."""
 
 import json
-from collections.abc import Iterator
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +9,10 @@ import click
 
 from leanbase_relay import config
 from leanbase_relay.cli.common import age_seconds, config_option, confirm
-from leanbase_relay.cli.reach import changing, looking
+from leanbase_relay.cli.names import check_project, utf8
+from leanbase_relay.cli.reach import changing, looking, slices
 from leanbase_relay.cli.words import age, count, plain, size
-from leanbase_relay.clock import Clock, SystemClock
-from leanbase_relay.config import Config
+from leanbase_relay.clock import SystemClock
 from leanbase_relay.store.backlog import BacklogReader, Share, Waiting
 
 EXAMPLE = """\b
@@ -24,7 +23,7 @@ Example: a year of test events that never found an upstream
 
 @click.command(epilog=EXAMPLE)
 @config_option
-@click.option("--project", metavar="P", help="Of this project; else of all.")
+@click.option("--project", type=utf8, metavar="P", help="Of this project; else of all.")
 @click.option(
     "--older-than",
     type=age_seconds,
@@ -47,6 +46,7 @@ def purge(
     own: `leanbase-relay dead-letters purge`.
     """
     conf = config.load(config_path, with_keys=False)
+    check_project(project, conf)
     clock = SystemClock()
     now = clock.wall()
     before_ms = None if older_than is None else round((now - older_than) * 1000)
@@ -57,8 +57,10 @@ def purge(
     if waiting:
         confirm("Give them up?", _what(waiting, now), yes=yes)
     try:
-        for answer in _granted(conf, clock, share) if waiting else ():
-            purged = {name: purged[name] + answer[name] for name in purged}
+        if waiting:
+            with changing(conf, clock) as wish:
+                for answer in slices(wish, "purge_backlog", **_members(share)):
+                    purged = {name: purged[name] + answer[name] for name in purged}
     finally:  # what was done before an interruption is told too
         if as_json:
             click.echo(json.dumps(purged))
@@ -69,14 +71,11 @@ def purge(
             click.echo("Nothing of that is waiting.")
 
 
-def _granted(conf: Config, clock: Clock, share: Share) -> Iterator[dict[str, Any]]:
-    """Have it done, slice by slice."""
-    after: int | None = 0
-    with changing(conf, clock) as wish:
-        while after is not None:
-            answer = wish("purge_backlog", **asdict(replace(share, after=after)))
-            yield answer
-            after = answer["after"]
+def _members(share: Share) -> dict[str, Any]:
+    """What does not change from slice to slice."""
+    members = asdict(share)
+    del members["after"]
+    return members
 
 
 def _what(waiting: list[Waiting], now: float) -> str:

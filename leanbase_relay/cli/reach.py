@@ -84,6 +84,15 @@ def changing(conf: Config, clock: Clock) -> Iterator[Wish]:
         yield wish
 
 
+def slices(wish: Wish, name: str, **members: Any) -> Iterator[dict[str, Any]]:
+    """Have a wish granted slice by slice, each from where the last answer ended."""
+    after: int | None = 0
+    while after is not None:
+        answer = wish(name, after=after, **members)
+        yield answer
+        after = answer["after"]
+
+
 def _is_running(conf: Config, clock: Clock) -> bool:
     """Whether a daemon answers; one that starts or stops is waited for."""
     deadline = clock.monotonic() + START_SECONDS

@@ -77,7 +77,7 @@ def status(
             click.echo(unknown(error))
         raise
     click.echo(_shown(look, clock, as_json=as_json, brief=brief))
-    ctx.exit(figures.exit_code(look["state"]))
+    ctx.exit(figures.exit_code(look))
 
 
 def _shown(look: dict[str, Any], clock: Clock, *, as_json: bool, brief: bool) -> str:
@@ -157,11 +157,15 @@ def _from_store(conf: Config, pid: int | None, now: float) -> dict[str, Any]:
             f"The figures are missing: {conf.store.path} cannot be read: {error}. "
             f"{mend}"
         )
-    problems += [report.sentence() for report in aside.reports(conf.store.path)]
     urls = dict.fromkeys(conf.projects, conf.upstream.url)
     view = View(
         now=now,
-        store=StoreView(conf.store.path, size, conf.store.max_bytes),
+        store=StoreView(
+            conf.store.path,
+            size,
+            conf.store.max_bytes,
+            set_aside=aside.reports(conf.store.path),
+        ),
         spool=SpoolView(conf.spool.path),
         projects={
             name: replace(project, url=urls.get(name, ""))

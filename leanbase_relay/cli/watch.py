@@ -26,13 +26,24 @@ _WORTH_A_BAR_SECONDS = 3.0  # a backlog that is gone before one has read that it
 
 def watch(look: Callable[[], dict[str, Any]], clock: Clock) -> None:
     """Look every second, until Ctrl-C."""
+
+    def draw() -> RenderableType:
+        columns, _ = shutil.get_terminal_size()
+        return drawn(look(), clock.wall(), columns)
+
+    redrawn(draw, clock, every_seconds=WATCH_SECONDS)
+
+
+def redrawn(
+    draw: Callable[[], RenderableType], clock: Clock, *, every_seconds: float
+) -> None:
+    """Show a picture, again and again in its place, until Ctrl-C."""
     poke = clock.poke()
     with Live(screen=True, auto_refresh=False) as live:
         try:
             while True:
-                columns, _ = shutil.get_terminal_size()
-                live.update(drawn(look(), clock.wall(), columns), refresh=True)
-                clock.wait(WATCH_SECONDS, poke)
+                live.update(draw(), refresh=True)
+                clock.wait(every_seconds, poke)
         except KeyboardInterrupt:
             return  # that is how one leaves
 

@@ -3,7 +3,6 @@
 Of one lane, since the start of the daemon.
 """
 
-from leanbase_relay.forward.batch import Batch
 from leanbase_relay.forward.verdict import Answer
 from leanbase_relay.measures import BYTES, EVENTS, SECONDS, Histogram, Tally
 
@@ -19,11 +18,18 @@ class Attempts:
         self.bytes = Histogram(BYTES)
         self.by_status = Tally()
 
-    def note(self, answer: Answer, batch: Batch, *, seconds: float) -> None:
-        """One attempt, and what came of it."""
+    def note(self, answer: Answer, *, events: int, size: int, seconds: float) -> None:
+        """One attempt, and what came of it.
+
+        Args:
+            answer: it had.
+            events: in the request, and
+            size: their bytes.
+            seconds: it took.
+        """
         self.seconds.note(seconds)
-        self.events.note(batch.events)
-        self.bytes.note(batch.size)
+        self.events.note(events)
+        self.bytes.note(size)
         self.by_status.note(_kind(answer))
 
 

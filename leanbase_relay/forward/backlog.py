@@ -14,11 +14,12 @@ from leanbase_relay.forward.batch import Batch, DamagedChunk, build
 from leanbase_relay.forward.letter import of_chunk, of_event
 from leanbase_relay.forward.verdict import Judgement
 from leanbase_relay.store import stamps
-from leanbase_relay.store.chunk import Damaged, pack, unpack
+from leanbase_relay.store.chunk import Damaged, head_of, pack, true_owner, unpack
 from leanbase_relay.store.deposit import DeadLetter
 from leanbase_relay.store.reader import Reader, StoredChunk
+from leanbase_relay.store.store import Store
 from leanbase_relay.store.totals import Position, Totals
-from leanbase_relay.store.writer import Receipt, Writer
+from leanbase_relay.store.writer import Change, Receipt, Writer
 
 log = logging.getLogger(__name__)
 
@@ -69,7 +70,8 @@ class Backlog:
                     chunks, self.position, max_events=max_events, max_bytes=max_bytes
                 )
             except DamagedChunk as damaged:
-                self._bury_chunk(damaged)
+                if not self._count_anew(damaged.chunk):
+                    self._bury_chunk(damaged)
 
     def _claimed(self, max_events: int, max_bytes: int) -> list[StoredChunk]:
         """The oldest chunks; from now on they stay the rows that they are."""
@@ -115,10 +117,24 @@ class Backlog:
             self._acked = None
         return True
 
-    def bury(self, event: Batch, judgement: Judgement) -> None:
-        """Turn a batch of one event into a dead letter."""
+    def bury(
+        self, event: Batch, judgement: Judgement, *, dead_in_a_row: int, upstream: int
+    ) -> None:
+        """Turn a batch of one event into a dead letter.
+
+        Args:
+            event: the batch.
+            judgement: why.
+            dead_in_a_row: with this one, and
+            upstream: of which; see `taught_by`.
+        """
         self._say_buried(judgement)
-        self._bury_upto(event.end, of_event(self.project, event, judgement))
+
+        def count(store: Store) -> None:
+            store.count_dead(self.project, dead_in_a_row, upstream=upstream)
+
+        letter = of_event(self.project, event, judgement)
+        self._bury_upto(event.end, letter, count)
 
     def _say_buried(self, judgement: Judgement) -> None:
         """Log it, but a night of bad events is some lines and not ten thousand."""
@@ -136,6 +152,27 @@ class Backlog:
         )
         self._unsaid = 0
 
+    def _count_anew(self, chunk: StoredChunk) -> bool:
+        """Put a row right that says a wrong number of events; True if it was that."""
+        owner = true_owner(chunk.packed, [self.project])
+        if owner is None or owner.events == chunk.events:
+            return False
+        log.warning(
+            "chunk_counted_anew project=%s chunk=%d events=%d before=%d",
+            self.project,
+            chunk.id,
+            owner.events,
+            chunk.events,
+        )
+        while True:
+            with contextlib.suppress(StoreError):
+                self._writer.apply(
+                    lambda store: store.recount(chunk.id, owner.events)
+                ).wait()
+                return True
+            if self._clock.wait(AGAIN_SECONDS, self._poke):
+                raise Stopping("the relay is stopping")
+
     def _bury_chunk(self, damaged: DamagedChunk) -> None:
         chunk = damaged.chunk
         log.error(
@@ -148,21 +185,24 @@ class Backlog:
         letter = of_chunk(self.project, chunk, str(damaged))
         self._bury_upto(Position(chunk.id + 1, 0), letter)
 
-    def _bury_upto(self, upto: Position, letter: DeadLetter) -> None:
+    def _bury_upto(
+        self, upto: Position, letter: DeadLetter, also: Change = lambda _: None
+    ) -> None:
         """Bury, and be sure of it.
 
         `bury` counts all that it passes as dead, so that what was delivered before
         must be acked first.
         """
         now_ms = round(self._clock.wall() * 1000)
+
+        def bury(store: Store) -> None:
+            store.bury(self.project, upto, letter, now_ms=now_ms)
+            also(store)
+
         while True:
             try:
                 if self.settle_ack():
-                    self._writer.apply(
-                        lambda store: store.bury(
-                            self.project, upto, letter, now_ms=now_ms
-                        )
-                    ).wait()
+                    self._writer.apply(bury).wait()
                     self.position = upto
                     return
             except StoreError:
@@ -172,9 +212,26 @@ class Backlog:
 
     # What the upstream taught.
 
-    def learn(self, size: int) -> None:
+    def taught_by(self, upstream: int) -> Totals:
+        """What was learnt of this upstream and no other, by this life or an earlier.
+
+        Args:
+            upstream: its number; see `Identity`.
+        """
+        totals = self.totals
+        return totals if totals.taught_by in (0, upstream) else Totals()
+
+    def learn(self, size: int, upstream: int) -> None:
         """Remember how large a request may be; 0 = forget it."""
-        self._writer.apply(lambda store: store.learn(self.project, size))
+        self._writer.apply(
+            lambda store: store.learn(self.project, size, upstream=upstream)
+        )
+
+    def count_dead(self, in_a_row: int, upstream: int) -> None:
+        """Remember how many died since the last delivery."""
+        self._writer.apply(
+            lambda store: store.count_dead(self.project, in_a_row, upstream=upstream)
+        )
 
     # Stamps, on a machine whose clock was set; see `store.stamps`.
 
@@ -233,7 +290,8 @@ class Backlog:
             event_bytes = stamps.shifted(unpack(chunk.packed), chunk.stamped, by_ms)
         except Damaged:
             return False
-        packed, size = pack(event_bytes), len(event_bytes)
+        packed = pack(event_bytes, head_of(self.project, chunk.events))
+        size = len(event_bytes)
         try:
             self._writer.apply(
                 lambda store: store.restamp(self.project, chunk.id, packed, size=size)

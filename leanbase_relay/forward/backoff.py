@@ -42,47 +42,39 @@ def retrying(
     *,
     first_seconds: float,
     max_seconds: float,
-    max_attempts: int | None,
+    attempts_before: int,
     sleep: Callable[[float], None],
     check_stop: Callable[[], None],
-    on_delay: Callable[[Judgement, int, float], None],
+    on_delay: Callable[[Judgement, float], None],
 ) -> Retrying:
     """The policy of a lane: call it with an attempt that returns a `Judgement`.
 
     Args:
         first_seconds: the ceiling of the first delay.
         max_seconds: the ceiling that it doubles up to.
-        max_attempts: give up after so many, with the last judgement; None = never.
-            What is held is not given up: it waits for the operator.
+        attempts_before: of another batch, which was in vain too: the ceiling goes on
+            from there, or an upstream that is down would hear of each new one at once.
         sleep: the clock's wait.
         check_stop: raises when the relay is stopping. It runs before each attempt,
             because a wait that a stop cut short would otherwise be followed by one
             more.
-        on_delay: told the judgement, the attempts so far and the delay before each.
+        on_delay: told the judgement and the delay before each.
     """
 
-    def before_sleep(retry_state: RetryCallState) -> None:
-        on_delay(
-            _judgement(retry_state),
-            retry_state.attempt_number,
-            retry_state.upcoming_sleep,
-        )
+    def before(retry_state: RetryCallState) -> None:
+        check_stop()
+        if retry_state.attempt_number == 1:
+            retry_state.attempt_number += attempts_before
 
-    def exhausted(retry_state: RetryCallState) -> bool:
-        return (
-            max_attempts is not None
-            and retry_state.attempt_number >= max_attempts
-            and _judgement(retry_state).verdict is Verdict.LATER
-        )
+    def before_sleep(retry_state: RetryCallState) -> None:
+        on_delay(_judgement(retry_state), retry_state.upcoming_sleep)
 
     return Retrying(
         retry=retry_if_result(lambda j: j.verdict in (Verdict.LATER, Verdict.HELD)),
         wait=Delay(first_seconds=first_seconds, max_seconds=max_seconds),
-        stop=exhausted,
         sleep=sleep,
-        before=lambda _: check_stop(),
+        before=before,
         before_sleep=before_sleep,
-        retry_error_callback=_judgement,
     )
 
 

@@ -117,13 +117,14 @@ class Batch:
                 return piece.end
         raise ValueError("the batch has fewer events")
 
+    def cut(self, start: int, stop: int) -> "Batch":
+        """The events from `start` up to `stop`; at least one."""
+        return Batch(tuple(_between(self.pieces, start, stop)))
+
     def halves(self) -> "tuple[Batch, Batch]":
         """Two batches that come to this one; only for more than one event."""
         middle = self.events // 2
-        return (
-            Batch(tuple(_between(self.pieces, 0, middle))),
-            Batch(tuple(_between(self.pieces, middle, self.events))),
-        )
+        return self.cut(0, middle), self.cut(middle, self.events)
 
     def singles(self) -> "Iterator[Batch]":
         """One batch for each event."""
@@ -187,7 +188,12 @@ def _piece(chunk: StoredChunk, start: Position) -> Piece:
         historical=chunk.historical,
         requeues=chunk.requeues,
     )
-    return piece.cut(start.events, chunk.events) if chunk.id == start.chunk else piece
+    if chunk.id != start.chunk:
+        return piece
+    rest = piece.cut(start.events, chunk.events)
+    if not rest.events:
+        raise Damaged("it ends before the position in it")
+    return rest
 
 
 def _within(piece: Piece, max_events: int, max_bytes: int) -> Piece:

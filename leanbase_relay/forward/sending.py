@@ -7,11 +7,11 @@ of the upstream's for each event; here all of a request is taken, or nothing is.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, Self
 
 import msgspec
 
+from leanbase_relay.clock import rfc_3339
 from leanbase_relay.forward.batch import Batch
 from leanbase_relay.forward.verdict import Answer, Judgement, Verdict, judge
 from leanbase_relay.store.totals import Position
@@ -62,8 +62,12 @@ class Sending(Protocol):
         """What was given to be sent."""
 
     @property
-    def is_decided(self) -> bool:
-        """Whether no event of it waits for the upstream any more."""
+    def undecided(self) -> int:
+        """How many of its events wait for the upstream."""
+
+    @property
+    def size(self) -> int:
+        """Bytes of the events of the last request; before the first one, of all."""
 
     @property
     def took_some(self) -> bool:
@@ -84,6 +88,12 @@ class Sending(Protocol):
     def give_up(self, judgement: Judgement) -> None:
         """Settle what is left as refused, each event for itself."""
 
+    def halves(self) -> tuple[Self, Self]:
+        """Two sendings that come to what is not settled.
+
+        Each has half of what is undecided, which is more than one event.
+        """
+
 
 class BatchSending:
     """By protocol `batch`: ``POST /batch/``."""
@@ -100,8 +110,12 @@ class BatchSending:
         return self._batch
 
     @property
-    def is_decided(self) -> bool:
-        return self._decided
+    def undecided(self) -> int:
+        return 0 if self._decided else self._batch.events
+
+    @property
+    def size(self) -> int:
+        return self._batch.size
 
     @property
     def took_some(self) -> bool:
@@ -139,8 +153,6 @@ class BatchSending:
             Settled(single.end, single, judgement) for single in self._batch.singles()
         )
 
-
-def rfc_3339(wall: float) -> str:
-    """A wall-clock time, to the millisecond."""
-    moment = datetime.fromtimestamp(wall, UTC)
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    def halves(self) -> tuple[Self, Self]:
+        first, second = self._batch.halves()
+        return type(self)(first), type(self)(second)

@@ -1,7 +1,8 @@
 """Trouble: what keeps a lane from delivering, and the log of when it began and ended.
 
-One line when it begins, one when it ends. An upstream that comes and goes all night is
-summed up (`seldom`); the end of what was not said is not said either.
+One line when it begins, one when something is delivered again. An upstream that comes
+and goes all night is summed up (`seldom`); the end of what was not said is not said
+either.
 """
 
 import logging
@@ -20,27 +21,21 @@ class Trouble:
         self._project = project
         self._clock = clock
         self._seldom = Seldom(clock)
-        self._judgement: Judgement | None = None
-        self._began = 0.0
+        self.state: str | None = None
+        """``held`` or ``backing_off``; None while there is no trouble."""
+        self._began: float | None = None  # None once it is over
+        self._last_state: str | None = None
+        self._attempts = 0
         self._said = False
-
-    def __bool__(self) -> bool:
-        """Whether there is any."""
-        return self._judgement is not None
-
-    @property
-    def state(self) -> str | None:
-        """``held`` or ``backing_off``; None without trouble."""
-        if self._judgement is None:
-            return None
-        held = self._judgement.verdict is Verdict.HELD
-        return "held" if held else "backing_off"
 
     def meet(self, judgement: Judgement, *, backlog: int) -> None:
         """An attempt was in vain."""
-        before, self._judgement = self.state, judgement
-        if before is None:
+        self.state = "held" if judgement.verdict is Verdict.HELD else "backing_off"
+        if self._began is None:
             self._began, self._said = self._clock.monotonic(), False
+            self._attempts = 0
+        self._attempts += 1
+        before, self._last_state = self._last_state, self.state
         if before == self.state or not (times := self._seldom.times()):
             return
         self._said = True
@@ -53,17 +48,21 @@ class Trouble:
             judgement.reason,
         )
 
-    def end(self, *, after_attempts: int) -> None:
-        """The upstream decided on the batch."""
-        if self._judgement is not None and self._said:
+    def pause(self) -> None:
+        """The upstream decided, but took nothing: it is there, and not yet well."""
+        self.state = None
+
+    def end(self) -> None:
+        """The upstream took something."""
+        if self._began is not None and self._said:
             log.info(
                 "lane_recovered project=%s after_attempts=%d after_seconds=%.0f",
                 self._project,
-                after_attempts,
+                self._attempts,
                 self._clock.monotonic() - self._began,
             )
-        self._judgement = None
+        self.forget()
 
     def forget(self) -> None:
-        """What could not be delivered is gone by another door."""
-        self._judgement = None
+        """It is over; or what could not be delivered is gone by another door."""
+        self.state = self._last_state = self._began = None

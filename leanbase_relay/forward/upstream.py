@@ -10,12 +10,14 @@ answer that drips.
 
 import contextlib
 import os
+import re
 import socket
 import threading
 from dataclasses import replace
 from http.cookiejar import DefaultCookiePolicy
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol
+from zlib import crc32
 
 import requests
 from requests.adapters import HTTPAdapter
@@ -39,6 +41,23 @@ class Secret(Protocol):
 
     def reveal(self) -> str:
         """The key."""
+
+
+class Identity(NamedTuple):
+    """Which upstream it is, and as whom we come: what it taught holds for no other.
+
+    Attributes:
+        place: its URL and the protocol.
+        key: of the project.
+    """
+
+    place: tuple[str, str]
+    key: Secret
+
+    @property
+    def number(self) -> int:
+        """Stands for the place in the store; never 0."""
+        return 1 + crc32(" ".join(self.place).encode())
 
 
 class Upstream:
@@ -77,10 +96,9 @@ class Upstream:
         self._timeout_seconds = timeout_seconds
         self._line = _Line()
         self._session = self._opened(proxy, ca_file)
+        self.identity = Identity((self.url, protocol), key)
         self.terms = (
-            self.url,
-            key,
-            protocol,
+            self.identity,
             compression,
             connect_timeout_seconds,
             timeout_seconds,
@@ -140,9 +158,11 @@ class Upstream:
                 allow_redirects=False,
                 stream=True,
             ) as response:
+                body, is_cut = _first_bytes(response, request.max_answer_bytes)
                 answer = Answer(
                     status=response.status_code,
-                    body=_first_bytes(response, request.max_answer_bytes),
+                    body=body,
+                    is_cut=is_cut,
                     retry_after=response.headers.get("Retry-After"),
                     content_type=response.headers.get("Content-Type", ""),
                     date=response.headers.get("Date"),
@@ -160,9 +180,18 @@ class Upstream:
             silence = Silence.CERTIFICATE
         elif isinstance(error, requests.exceptions.ChunkedEncodingError):
             silence = Silence.CUT_OFF
-        # A certificate is refused before anything of ours is said.
-        reached = self._line.was_open and silence is not Silence.CERTIFICATE
-        return Answer(silence=silence, detail=_shortly(error), reached=reached)
+        proxy_status = _refused_tunnel(error)
+        # A certificate is refused before anything of ours is said; and who asks a
+        # proxy for a connection has only named the host.
+        reached = self._line.was_open and not (
+            silence is Silence.CERTIFICATE or proxy_status
+        )
+        return Answer(
+            silence=silence,
+            detail=_shortly(error),
+            proxy_status=proxy_status,
+            reached=reached,
+        )
 
     def _timed_out(self) -> Answer:
         detail = f"within {self._timeout_seconds:g} s"
@@ -294,14 +323,22 @@ class _Adapter(HTTPAdapter):
         return {"http": PlainPool, "https": TlsPool}
 
 
-def _first_bytes(response: requests.Response, most: int) -> bytes:
-    """The beginning of the body; all of it, where it is short enough."""
+def _first_bytes(response: requests.Response, most: int) -> tuple[bytes, bool]:
+    """The beginning of the body, and whether there is more than that."""
     body = bytearray()
     for piece in response.iter_content(_PIECE_BYTES):
         body += piece
-        if len(body) >= most:
+        if len(body) > most:
             break
-    return bytes(body[:most])
+    return bytes(body[:most]), len(body) > most
+
+
+def _refused_tunnel(error: Exception) -> int | None:
+    """The status with which a proxy refused CONNECT; http.client has it in a text."""
+    if not isinstance(error, requests.exceptions.ProxyError):
+        return None
+    found = re.search(r"Tunnel connection failed: (\d{3})", str(_innermost(error)))
+    return int(found[1]) if found else None
 
 
 def _is_about_time(error: Exception) -> bool:

@@ -3,22 +3,21 @@
 A request has one id over all its attempts, and `created_at` stays the same; a further
 attempt carries only the events that the upstream wants again. The answer names events
 by their uuid: `drop` makes a dead letter, `retry` and what is not named go again, and
-any other word, known or not, is a yes (docs/protocol.md).
+any other word, known or not, is a yes (docs/protocol.md). Who wants an event again and
+again holds up all behind it: after `MOST_ASKED` answers the operator is told.
 """
 
+import contextlib
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Self
 
 import msgspec
-from msgspec import UNSET, Raw, Struct, UnsetType
+from msgspec import Raw, Struct
 
+from leanbase_relay.clock import rfc_3339
 from leanbase_relay.forward.batch import Batch
-from leanbase_relay.forward.sending import (
-    MAX_ANSWER_BYTES,
-    Request,
-    Settled,
-    rfc_3339,
-)
+from leanbase_relay.forward.sending import MAX_ANSWER_BYTES, Request, Settled
 from leanbase_relay.forward.verdict import Answer, Judgement, Verdict, judge
 from leanbase_relay.splice import members_of, object_of
 from leanbase_relay.store.chunk import join, split
@@ -26,6 +25,10 @@ from leanbase_relay.store.chunk import join, split
 PATH = "/i/v1/analytics/events"
 MAX_RESULT_BYTES = 512
 """Of the answer, for each event: its uuid, a word and a few more."""
+
+MOST_ASKED = 20
+"""Answers that may leave an event open before that is no weather any more: half an hour
+or so, by the backoff. Its project waits behind it, in order."""
 
 # The upstream makes `$lib` and `$lib_version` of a name/version here, over those of
 # the app that wrote the event. A text that it cannot use leaves the app's alone.
@@ -54,12 +57,12 @@ class _Named(Struct, gc=False):
 
 
 class _Result(Struct, gc=False):
-    result: str | UnsetType = UNSET
-    details: str | UnsetType | None = UNSET
+    result: str
+    details: object = None
 
 
 class _Results(Struct, gc=False):
-    results: dict[str, _Result]
+    results: dict[str, Raw]
 
 
 class _Said(Struct, gc=False):
@@ -70,6 +73,7 @@ class _Said(Struct, gc=False):
 
 _uuids = msgspec.json.Decoder(list[_Named]).decode
 _results = msgspec.json.Decoder(_Results).decode
+_result = msgspec.json.Decoder(_Result).decode
 _said = msgspec.json.Decoder(_Said).decode
 
 # Complaints that no event can cause: something in between took our headers away.
@@ -80,19 +84,32 @@ class V1Sending:
     """By protocol `v1`: ``POST /i/v1/analytics/events``.
 
     Args:
+        batch: what is given to be sent.
         created_at: wall clock.
+        undecided: the numbers of those that wait for the upstream; None is all.
+        refused: those that it will never take.
     """
 
-    def __init__(self, batch: Batch, *, created_at: float) -> None:
+    def __init__(
+        self,
+        batch: Batch,
+        *,
+        created_at: float,
+        undecided: Sequence[int] | None = None,
+        refused: Mapping[int, Judgement] | None = None,
+    ) -> None:
         self._batch = batch
-        self._created_at = rfc_3339(created_at)
+        self._created_at = created_at
         self._id = str(uuid.uuid4())
         self._attempts = 0
         self._events = split(batch.event_bytes)
         self._names = _names_of(batch.event_bytes)
-        self._open = list(range(len(self._events)))
-        self._refused: dict[int, Judgement] = {}
+        every = range(len(self._events))
+        self._open = list(every if undecided is None else undecided)
+        self._refused = dict(refused or {})
         self._given = 0
+        self._asked = 0  # and answered, with a word that left some open
+        self._size = self._open_bytes()
         self._took = False
 
     @property
@@ -100,8 +117,12 @@ class V1Sending:
         return self._batch
 
     @property
-    def is_decided(self) -> bool:
-        return not self._open
+    def undecided(self) -> int:
+        return len(self._open)
+
+    @property
+    def size(self) -> int:
+        return self._size
 
     @property
     def took_some(self) -> bool:
@@ -109,10 +130,12 @@ class V1Sending:
 
     def request(self, *, key: str, now: float) -> Request:
         self._attempts += 1
+        events = [self._events[number] for number in self._open]
+        self._size = self._open_bytes()
         body = b'{"created_at":"%b",%b"batch":[%b]}' % (
-            self._created_at.encode(),
+            rfc_3339(self._created_at).encode(),
             b'"historical_migration":true,' if self._batch.historical else b"",
-            join(as_v1([self._events[number] for number in self._open])),
+            join(as_v1(events)),
         )
         headers = {
             "Authorization": f"Bearer {key}",
@@ -166,17 +189,39 @@ class V1Sending:
         self._refused |= dict.fromkeys(self._open, judgement)
         self._open = []
 
+    def _open_bytes(self) -> int:
+        """Bytes of what is undecided, joined by commas."""
+        return sum(len(self._events[number]) + 1 for number in self._open) - 1
+
+    def halves(self) -> tuple[Self, Self]:
+        middle = self._open[len(self._open) // 2]
+        return (
+            self._part(self._given, middle),
+            self._part(middle, len(self._events)),
+        )
+
+    def _part(self, start: int, stop: int) -> Self:
+        """A sending of these events, with what is known of them by now.
+
+        What is decided among them is not sent again, but has to leave in order.
+        """
+        refused = self._refused.items()
+        return type(self)(
+            self._batch.cut(start, stop),
+            created_at=self._created_at,
+            undecided=[n - start for n in self._open if start <= n < stop],
+            refused={n - start: why for n, why in refused if start <= n < stop},
+        )
+
     def _judge_results(self, answer: Answer, judgement: Judgement) -> Judgement:
         """Note what is said of each event that was sent."""
-        try:
-            results = _results(answer.body).results
-        except (msgspec.DecodeError, RecursionError):
+        said = _words(answer)
+        if said is None:
             return judgement.but(Verdict.HELD).because(
                 f"answered {answer.status} without a result for each event: that is "
                 "not protocol v1; check upstream.url, or set upstream.protocol: batch"
             )
-        said = {_canonical(name): result for name, result in results.items()}
-        again = []
+        again: list[int] = []
         for number in self._open:
             result = said.get(self._names[number])
             if result is None or result.result == "retry":
@@ -188,8 +233,16 @@ class V1Sending:
         self._open = again
         if not again:
             return judgement
-        return judgement.but(Verdict.LATER).because(
-            f"wants {len(again)} of the events again"
+        self._asked += 1
+        wants = f"wants {len(again)} of the events again"
+        if self._asked < MOST_ASKED:
+            return judgement.but(Verdict.LATER).because(wants)
+        # Not ours to give up: no event goes for the number of its attempts, unless
+        # that is configured.
+        return judgement.but(Verdict.HELD).because(
+            f"{wants}, for the {self._asked}th time; what is behind them waits. With "
+            "retry.max_attempts in the configuration, and a restart, such events "
+            "become dead letters"
         )
 
 
@@ -264,6 +317,22 @@ def _canonical(name: str) -> str:
         return str(uuid.UUID(name))
     except ValueError:
         return name
+
+
+def _words(answer: Answer) -> dict[str, _Result] | None:
+    """What an answer says of each event by its uuid; None if that is not protocol v1.
+
+    One member that is odd does not hide what is said of the others: it is no word.
+    """
+    try:
+        results = _results(answer.body).results
+    except (msgspec.DecodeError, RecursionError):
+        return None
+    said = {}
+    for name, raw in results.items():
+        with contextlib.suppress(msgspec.DecodeError, RecursionError):
+            said[_canonical(name)] = _result(raw)
+    return said if said or not results else None
 
 
 def _dropped(answer: Answer, result: _Result) -> Judgement:

@@ -12,6 +12,8 @@ from datetime import UTC
 from email.utils import parsedate_to_datetime
 from enum import Enum
 
+import msgspec
+
 MAX_RETRY_AFTER_SECONDS = 3600.0
 MAX_REASON_CHARACTERS = 500
 
@@ -41,20 +43,24 @@ class Answer:
 
     Attributes:
         status: of HTTP; None if there was no (whole) answer.
-        body: its first bytes.
+        body: its first bytes, and
+        is_cut: whether there were more, which nobody read.
         retry_after, content_type, date: headers, as they came.
         silence: why there is no answer, and
         detail: in whose words.
+        proxy_status: of HTTP, with which a proxy refused to connect us.
         reached: False if surely no byte of the request left this machine.
     """
 
     status: int | None = None
     body: bytes = b""
+    is_cut: bool = False
     retry_after: str | None = None
     content_type: str = ""
     date: str | None = None
     silence: Silence | None = None
     detail: str = ""
+    proxy_status: int | None = None
     reached: bool = True
 
 
@@ -102,6 +108,8 @@ _ADVICE = {
     403: "check this project's api_key and upstream.url",
     404: "check upstream.url",
     405: "check upstream.url",
+    407: "the proxy wants a name and a password: write them into upstream.proxy, as "
+    "in http://name:password@proxy.example:3128",
 }
 
 
@@ -119,10 +127,16 @@ def judge(answer: Answer, *, now: float) -> Judgement:
     floor = retry_after_seconds(answer.retry_after, now=_upstreams_now(answer, now))
     if 200 <= status < 300:
         return replace(_success(answer), not_before_seconds=floor)
-    verdict = _BY_STATUS.get(status)
-    if verdict is None:
-        verdict = Verdict.LATER if status >= 500 or status < 200 else Verdict.HELD
+    verdict = _verdict(status)
+    if verdict is Verdict.TOO_BIG and floor:
+        verdict = Verdict.LATER  # so says who has no room just now (RFC 9110, 15.5.14)
     return Judgement(verdict, _said(answer, verdict), status, floor)
+
+
+def _verdict(status: int) -> Verdict:
+    """Of any status but success."""
+    ours = Verdict.LATER if status >= 500 or status < 200 else Verdict.HELD
+    return _BY_STATUS.get(status, ours)
 
 
 def skew_seconds(answer: Answer, *, now: float) -> float | None:
@@ -178,8 +192,21 @@ def _no_answer(answer: Answer) -> Judgement:
             f"the upstream's certificate was refused ({answer.detail}); check "
             "upstream.url, upstream.ca_file and this machine's clock",
         )
+    if answer.proxy_status is not None:
+        return _refused_by_proxy(answer, answer.proxy_status)
     silence = answer.silence or Silence.UNREACHABLE
     return Judgement(Verdict.LATER, f"no answer: {silence.value} ({answer.detail})")
+
+
+def _refused_by_proxy(answer: Answer, status: int) -> Judgement:
+    """The proxy answered CONNECT, and the upstream never heard of it."""
+    said = f"the proxy refuses to connect: {answer.detail}"
+    if _verdict(status) is Verdict.LATER:
+        return Judgement(Verdict.LATER, said)
+    advice = "have its administrator allow it, or check upstream.proxy and upstream.url"
+    return Judgement(
+        Verdict.HELD, f"{said}; {_ADVICE[407] if status == 407 else advice}"
+    )
 
 
 def _success(answer: Answer) -> Judgement:
@@ -190,6 +217,21 @@ def _success(answer: Answer) -> Judgement:
             return Judgement(Verdict.DELIVERED, status=answer.status)
     except (ValueError, RecursionError):
         pass
+    if answer.is_cut:
+        return Judgement(
+            Verdict.HELD,
+            f"answered {answer.status} with more than {len(answer.body):,} bytes, and "
+            "no answer of the capture service's is so long: check upstream.url and "
+            "what lies in between",
+            answer.status,
+        )
+    if _breaks_off(answer.body):
+        return Judgement(
+            Verdict.LATER,
+            f"answered {answer.status}, but the answer breaks off after "
+            f"{len(answer.body):,} bytes: nobody knows what it was to say",
+            answer.status,
+        )
     kind = answer.content_type.split(";")[0] or "something without a type"
     return Judgement(
         Verdict.HELD,
@@ -197,6 +239,17 @@ def _success(answer: Answer) -> Judgement:
         "JSON: a captive portal or proxy may answer for it, or upstream.url is wrong",
         answer.status,
     )
+
+
+def _breaks_off(body: bytes) -> bool:
+    """Whether it is a JSON object that began and did not end."""
+    try:
+        msgspec.json.decode(body, type=dict[str, msgspec.Raw])
+    except msgspec.DecodeError as error:
+        return "truncated" in str(error) and body.lstrip()[:1] == b"{"
+    except RecursionError:
+        pass
+    return False
 
 
 def _said(answer: Answer, verdict: Verdict) -> str:

@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import parse_qsl
 
 from leanbase_relay.clock import Clock
-from leanbase_relay.errors import Stopping, StoreError
+from leanbase_relay.errors import RelayError
 from leanbase_relay.intake import capture_v0, capture_v1
 from leanbase_relay.intake.answer import Answer, Declined, TooMuch
 from leanbase_relay.intake.body import MAX_BODY_BYTES, inflated, unwrapped
@@ -78,9 +78,9 @@ class CaptureApi:
         self._waiting = Room(MAX_WAITING_BYTES)
         self._turn = Room(1)  # of the thread for large bodies
         self._far = ThreadPoolExecutor(1, "http")
-        self._settled: deque[
-            tuple[asyncio.Future[StoreError | Stopping | None], Receipt]
-        ] = deque()
+        self._settled: deque[tuple[asyncio.Future[RelayError | None], Receipt]] = (
+            deque()
+        )
         self._loop: asyncio.AbstractEventLoop | None = None
         self._complaints = Complaints(clock)
 
@@ -216,11 +216,9 @@ class CaptureApi:
             raise _later(str(error))
         return taken.answer
 
-    def _receipt(
-        self, deposit: Deposit
-    ) -> asyncio.Future[StoreError | Stopping | None]:
+    def _receipt(self, deposit: Deposit) -> asyncio.Future[RelayError | None]:
         assert self._loop is not None, "started"
-        outcome: asyncio.Future[StoreError | Stopping | None]
+        outcome: asyncio.Future[RelayError | None]
         outcome = self._loop.create_future()
         self._writer.submit(
             deposit, lambda receipt: self._settled.append((outcome, receipt))

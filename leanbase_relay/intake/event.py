@@ -382,8 +382,8 @@ def _names(line: bytes) -> dict[str, str | None]:
 
 
 def _readable(value: bytes) -> str | None:
-    """The beginning of a string; None for other values, and for broken ones."""
+    """A string; None for other values, and for broken ones."""
     try:
-        return msgspec.json.decode(value, type=str)[:200]
+        return msgspec.json.decode(value, type=str)
     except (msgspec.DecodeError, UnicodeDecodeError):
         return None

@@ -21,7 +21,7 @@ from collections import deque
 from dataclasses import dataclass
 
 from leanbase_relay.clock import Clock
-from leanbase_relay.errors import Stopping, StoreError, StoreFull
+from leanbase_relay.errors import RelayError, StoreFull
 from leanbase_relay.intake.admission import Admission
 from leanbase_relay.intake.event import Judge, Judged, Refusal
 from leanbase_relay.intake.line import too_long
@@ -81,7 +81,7 @@ class SocketIntake:
         self.unfinished = Unfinished(clock, max_line_bytes=max_event_bytes)
         self._connections: set[_Connection] = set()
         self._paused: set[_Connection] = set()
-        self._settled: deque[tuple[_Pending, StoreError | Stopping | None]] = deque()
+        self._settled: deque[tuple[_Pending, RelayError | None]] = deque()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._server: asyncio.Server | None = None
 
@@ -306,7 +306,7 @@ class _Connection(asyncio.BufferedProtocol):
 
     # Receipts.
 
-    def settled(self, pending: _Pending, error: StoreError | Stopping | None) -> None:
+    def settled(self, pending: _Pending, error: RelayError | None) -> None:
         """The writer has settled: only now may anything be promised."""
         self._waiting -= 1
         self._waiting_bytes -= pending.size

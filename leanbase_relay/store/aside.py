@@ -8,7 +8,7 @@ import contextlib
 import json
 import logging
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -36,6 +36,7 @@ class Report:
         dead_letters, known_ids, spool_files: salvaged rows of those.
         lost_dead_letters: those that could not be read.
         is_progress_whole: False if a file in the spool may be taken a second time.
+        is_salvaged: False if there was no room, so that all of it lies there.
     """
 
     file: str
@@ -48,6 +49,7 @@ class Report:
     known_ids: int = 0
     spool_files: int = 0
     is_progress_whole: bool = True
+    is_salvaged: bool = True
 
     @property
     def lost_events(self) -> int:
@@ -56,6 +58,11 @@ class Report:
 
     def sentence(self) -> str:
         """What happened, what it cost, and what may be done."""
+        if not self.is_salvaged:
+            return (
+                f"The store was damaged ({self.reason}), and there was no room to "
+                f"salvage it: {self.summary()}. So {self.mend}."
+            )
         return (
             f"The store was damaged ({self.reason}) and was set aside: "
             f"{self.summary()}. The damaged file is {self.file}: keep it if somebody "
@@ -63,8 +70,23 @@ class Report:
             "suspect the disk: dmesg, smartctl."
         )
 
+    @property
+    def mend(self) -> str:
+        """What may be done with the file."""
+        if self.is_salvaged:
+            return f"look at it, or copy it away; then rm {self.file}*"
+        return (
+            "have it delivered by a relay of its own, on a disk with room: "
+            "docs/operations.md, A damaged store"
+        )
+
     def summary(self) -> str:
         """What was saved and what was not."""
+        if not self.is_salvaged:
+            return (
+                "nothing of it was salvaged, and nothing is lost as long as "
+                f"{self.file} is kept; the relay began with an empty store"
+            )
         return f"{self.events:,} waiting events were salvaged; {self._losses()}"
 
     def _losses(self) -> str:
@@ -81,6 +103,14 @@ class Report:
         if not self.is_progress_whole:
             losses.append("files in the spool may be taken a second time")
         return "; ".join(losses)
+
+
+def lost_events(reports: Iterable[Report]) -> int | None:
+    """Events that were lost with stores that lie aside; None if nobody knows."""
+    told = list(reports)
+    if any(None in one.lost.values() or not one.is_salvaged for one in told):
+        return None
+    return sum(one.lost_events for one in told)
 
 
 def suspect(store: Path, reason: str) -> None:

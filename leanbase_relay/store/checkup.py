@@ -5,13 +5,13 @@ daemon only what can be done in short looks, since a long one makes the log grow
 """
 
 import sqlite3
-import zlib
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 from leanbase_relay.clock import Clock
 from leanbase_relay.store import schema
+from leanbase_relay.store.chunk import Packed, head_of
 
 _MOST_FAULTS = 20
 _SLICE_BYTES = 4 << 20
@@ -19,7 +19,8 @@ _LENGTHS = """
     select id, length(data) from chunk where id > ? order by id limit 256
 """
 _CHUNKS = """
-    select id, events, checksum, data from chunk where id > ? and id <= ? order by id
+    select id, project, events, checksum, data
+      from chunk where id > ? and id <= ? order by id
 """
 
 # After 3.7.0 two connections that write may lose a commit between them; these have the
@@ -71,11 +72,13 @@ def check_chunks(path: Path, clock: Clock) -> Chunks:
     with closing(schema.connect_to_read(path)) as conn:
         after = 0
         while upto := _end_of_slice(conn, after):
-            for number, count, checksum, data in conn.execute(_CHUNKS, (after, upto)):
+            for number, name, count, checksum, data in conn.execute(
+                _CHUNKS, (after, upto)
+            ):
                 chunks += 1
                 events += count
                 size += len(data)
-                if zlib.crc32(data) != checksum:
+                if not Packed(data, checksum, head_of(name, count)).is_right:
                     damaged.append(number)
                     damaged_events += count
             after = upto

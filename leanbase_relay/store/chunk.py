@@ -2,13 +2,15 @@
 
 The event bytes of a chunk are event objects joined by commas and nothing else, so
 that a request body is made of chunks by joining them again, without parsing. A row
-keeps them deflated, with a checksum over what is stored: a flipped bit on the disk
-costs at most its own chunk and is noticed before anything is sent.
+keeps them deflated, with a checksum over them and over what it says of them, whose
+events they are and how many: a flipped bit on the disk costs at most its own chunk and
+is noticed before anything is sent.
 """
 
 import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import msgspec
 
@@ -63,17 +65,42 @@ class Chunk:
 
 @dataclass(frozen=True, slots=True)
 class Packed:
-    """A chunk's event bytes as they are stored."""
+    """A chunk's event bytes as they are stored.
+
+    Attributes:
+        head: what the checksum goes on from; see `head_of`.
+    """
 
     data: bytes
     checksum: int
+    head: int = 0
+
+    @property
+    def is_right(self) -> bool:
+        """Whether the checksum matches."""
+        if zlib.crc32(self.data, self.head) == self.checksum:
+            return True
+        return zlib.crc32(self.data) == self.checksum  # of an earlier version
 
 
-def pack(event_bytes: bytes, *, tightly: bool = False) -> Packed:
+class Owner(NamedTuple):
+    """What a chunk's row says of it: whose events, how many, how large unpacked."""
+
+    project: str
+    events: int
+    size: int
+
+
+def head_of(project: str, events: int) -> int:
+    """What stands for a row's words of its chunk in the chunk's checksum."""
+    return zlib.crc32(b"%d %b" % (events, project.encode()))
+
+
+def pack(event_bytes: bytes, head: int = 0, *, tightly: bool = False) -> Packed:
     """Deflate event bytes and take the checksum of the result."""
     compress = deflate.compress_tightly if tightly else deflate.compress
     data = compress(event_bytes)
-    return Packed(data, zlib.crc32(data))
+    return Packed(data, zlib.crc32(data, head), head)
 
 
 def unpack(packed: Packed) -> bytes:
@@ -82,12 +109,30 @@ def unpack(packed: Packed) -> bytes:
     Raises:
         Damaged: the checksum does not match, or the data do not inflate.
     """
-    if zlib.crc32(packed.data) != packed.checksum:
+    if not packed.is_right:
         raise Damaged("the checksum does not match")
     try:
         return deflate.decompress(packed.data)
     except deflate.Corrupt as bad:
         raise Damaged(f"cannot be inflated: {bad}") from bad
+
+
+def true_owner(packed: Packed, projects: Iterable[str]) -> Owner | None:
+    """What the row of a chunk should say, if its data are right and it itself is not.
+
+    Args:
+        packed: whose checksum does not match.
+        projects: of which it may be.
+    """
+    try:
+        event_bytes = deflate.decompress(packed.data)
+        events = len(split(event_bytes))
+    except (deflate.Corrupt, msgspec.DecodeError):
+        return None
+    for project in projects:
+        if replace(packed, head=head_of(project, events)).is_right:
+            return Owner(project, events, len(event_bytes))
+    return None
 
 
 def runs_of(numbers: Iterable[int]) -> Stamped:

@@ -6,6 +6,7 @@ that the rows add up to the totals. What lies deeper shows when it is met: `is_d
 tells it from a disk that is full or a file that is locked.
 """
 
+import errno
 import json
 import sqlite3
 from contextlib import closing
@@ -35,6 +36,9 @@ _UNREADABLE = {
     sqlite3.SQLITE_IOERR_DATA,
     sqlite3.SQLITE_IOERR_CORRUPTFS,
 }
+# The log's index is a file of its own, whose room SQLite asks for under another name.
+_NO_ROOM = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE}
+_OF_THE_DISK = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN}
 _NEWEST_VERSION = 1000  # versions go up by one; what is beyond is no version
 
 # Where in the header of a file stands what we always write there.
@@ -82,6 +86,12 @@ _BEYOND = """
         or name = 'chunk' and seq < (select max(id) from chunk)
         or name = 'dead_letter' and seq < (select max(id) from dead_letter)
 """
+# Where a store is too large to be added up, this still can be seen at once.
+_PAST_ITS_END = """
+    select name from project where position_events > 0 and not exists (
+        select 1 from chunk
+         where id = position_chunk and project = name and events > position_events)
+"""
 # The ids are summed by their rest, so that no sum is ever too large for SQLite.
 _BY_TABLE = """
     select count(*), coalesce(sum(id % 1000003), 0), coalesce(sum(events), 0),
@@ -115,6 +125,22 @@ def is_damage(error: BaseException | None) -> bool:
             return code & 0xFF in _DAMAGE or code in _UNREADABLE
         error = error.__cause__
     return False
+
+
+def is_for_want_of_room(error: BaseException | None) -> bool:
+    """Whether the disk, or our share of it, is full."""
+    while error is not None:
+        if isinstance(error, sqlite3.Error):
+            return _code(error) in _NO_ROOM
+        if isinstance(error, OSError):
+            return error.errno in (errno.ENOSPC, errno.EDQUOT)
+        error = error.__cause__
+    return False
+
+
+def is_of_the_disk(error: sqlite3.Error) -> bool:
+    """Whether it is the disk that said no, whatever it was asked to write."""
+    return _code(error) & 0xFF in _OF_THE_DISK
 
 
 def _code(error: sqlite3.Error) -> int:
@@ -291,6 +317,8 @@ def _fault_of_tables(conn: sqlite3.Connection, clock: Clock) -> str | None:
         conn.execute(statement).fetchall()
     if conn.execute(_BEYOND, (HIGHEST_ID,)).fetchone():
         return "it has ids that were never given"
+    for (name,) in conn.execute(_PAST_ITS_END):
+        return f"the position of project {name!r} is impossible"
     totals = read_totals(conn)
     for name, one in totals.items():
         if not one.are_sound:

@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from leanbase_relay.splice import members_of
 from leanbase_relay.store import schema
 from leanbase_relay.store.chunk import split
 from leanbase_relay.store.deposit import DeadLetter
@@ -71,6 +72,7 @@ class Selection:
     Attributes:
         died_before_ms, died_after_ms: bounds of the time of death; the second one
             belongs to those that fit.
+        upto: no newer one than this.
         ids: one of these; none given is any.
     """
 
@@ -80,6 +82,7 @@ class Selection:
     status: Integer | None = None
     died_before_ms: Integer | None = None
     died_after_ms: Integer | None = None
+    upto: Integer | None = None
     ids: tuple[Integer, ...] = ()
 
 
@@ -259,6 +262,14 @@ def pretty(line: bytes) -> str | None:
         return None
 
 
+def members(line: bytes) -> frozenset[str] | None:
+    """The names of a line's members; None if it is no object."""
+    try:
+        return frozenset(members_of(line))
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+
+
 def _parameters(
     which: Selection,
     *,
@@ -270,6 +281,8 @@ def _parameters(
     if which.ids:  # so that not all of the table is gone through for one letter
         after = max(after, min(which.ids) - 1)
         upto = min(upto, max(which.ids))
+    if which.upto is not None:
+        upto = min(upto, which.upto)
     return {
         "after": after,
         "upto": upto,

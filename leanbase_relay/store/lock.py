@@ -1,4 +1,8 @@
-"""The lock of a store: one daemon each. The kernel lets go of it when we die."""
+"""The lock of a store: one daemon each. The kernel lets go of it when we die.
+
+It is upon a file beside the store itself, wherever links to that lead. Who removes that
+file lets a second daemon in: so its presence is looked at while the lock is held.
+"""
 
 import contextlib
 import fcntl
@@ -9,11 +13,12 @@ from pathlib import Path
 
 from leanbase_relay.errors import StoreHeld
 from leanbase_relay.store import place
+from leanbase_relay.store.presence import Presence
 
 
 @contextmanager
-def held(store: Path) -> Iterator[None]:
-    """Hold the lock of a store for the length of a `with`.
+def held(store: Path) -> Iterator[Presence]:
+    """Hold the lock of a store for the length of a `with`; gives its file to look at.
 
     Raises:
         StoreHeld: another daemon has it.
@@ -33,7 +38,7 @@ def held(store: Path) -> Iterator[None]:
                 "stop it, or give this one a store.path of its own"
             ) from None
         _note(file, f"{os.getpid()}\n")
-        yield
+        yield Presence(str(path))
         _note(file, "")
     finally:
         os.close(file)
@@ -63,6 +68,7 @@ def holder(store: Path) -> int | None:
 
 
 def _path(store: Path) -> Path:
+    store = store.resolve()
     return store.with_name(store.name + ".lock")
 
 

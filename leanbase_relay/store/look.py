@@ -7,15 +7,18 @@ leaves meanwhile is not seen: it is a look at something that moves.
 """
 
 import sqlite3
-from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from operator import attrgetter
 from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
 
+from leanbase_relay.clock import rfc_3339
 from leanbase_relay.store import schema
-from leanbase_relay.store.chunk import Damaged, Packed, split, unpack
+from leanbase_relay.store.chunk import Damaged, Packed, head_of, split, unpack
+from leanbase_relay.store.names import Counts, names_of
 from leanbase_relay.store.totals import BEGINNING, read_totals
 
 PAGE_ROWS = 500
@@ -29,7 +32,7 @@ _PAGE = """
      order by id
      limit ?3
 """
-_DATA = "select checksum, data from chunk where id = ?"
+_DATA = "select data, checksum, project, events from chunk where id = ?"
 _LETTERS = """
     select id, door, project, event, distinct_id, uuid, status, reason, origin,
            accepted_at_ms, died_at_ms, line
@@ -40,11 +43,12 @@ _TABLES = """
     create table dead_letters (id integer primary key, door text, project text,
         event text, distinct_id text, uuid text, status integer, reason text,
         origin text, accepted_at text, died_at text, line blob);
+"""
+_EVENTS = """
     create view events (seq, project, event, distinct_id, timestamp, uuid, accepted_at,
                         properties) as
-        select chunk.id * 1000000 + one.key, chunk.project, one.value ->> 0,
-               one.value ->> 1, one.value ->> 2, one.value ->> 3, chunk.at,
-               one.value ->> 4
+        select chunk.id * 1000000 + one.key, chunk.project, {event},
+               {distinct_id}, {timestamp}, {uuid}, chunk.at, {properties}
           from chunk, json_each(events_of(chunk.id)) as one
          where one.key >= chunk.first;
 """
@@ -68,6 +72,18 @@ class Waiting(NamedTuple):
     accepted_at_ms: int
 
 
+class Called(NamedTuple):
+    """What the events of one chunk are called, those that wait."""
+
+    project: str
+    counts: Counts
+    accepted_at_ms: int
+
+
+Known = dict[tuple[int, int, int], Counts]
+"""What a former look read: by a chunk's id, its events, and those that are done."""
+
+
 class _Row(NamedTuple):
     id: int
     project: str
@@ -76,21 +92,40 @@ class _Row(NamedTuple):
     data_bytes: int
 
 
+_MEMBERS = ("event", "distinct_id", "timestamp", "uuid", "properties")
+_Listed = Callable[[bytes], list[object]]
+
+
 class _Named(msgspec.Struct, gc=False):
     event: str = ""
-    distinct_id: str = ""
-    timestamp: str = ""
-    uuid: str = ""
-
-
-class _Whole(_Named, gc=False):
-    properties: msgspec.Raw = msgspec.Raw(b"{}")
 
 
 _one = msgspec.json.Decoder(_Named).decode
-_named = msgspec.json.Decoder(list[_Named]).decode
-_whole = msgspec.json.Decoder(list[_Whole]).decode
 _written = msgspec.json.Encoder().encode
+
+
+def _listing(wanted: Sequence[str]) -> _Listed:
+    """What takes these members out of events; where it is one, not in a list."""
+    kinds = {"properties": (msgspec.Raw, msgspec.Raw(b"{}"))}
+    event = msgspec.defstruct(
+        "_Wanted", [(name, *kinds.get(name, (str, ""))) for name in wanted], gc=False
+    )
+    decode = msgspec.json.Decoder(list[event]).decode  # type: ignore[valid-type]
+    members = attrgetter(*wanted)
+    if "properties" not in wanted:
+        return lambda text: list(map(members, decode(text)))
+    return lambda text: [
+        (*others, bytes(properties).decode())
+        for *others, properties in map(members, decode(text))
+    ]
+
+
+def _view(wanted: Sequence[str]) -> str:
+    """The view `events`, in which what nobody asked for is null."""
+    found = {name: f"one.value ->> {at}" for at, name in enumerate(wanted)}
+    if len(wanted) == 1:
+        found = {wanted[0]: "one.value"}
+    return _EVENTS.format(**dict.fromkeys(_MEMBERS, "null") | found)
 
 
 class Look:
@@ -106,10 +141,26 @@ class Look:
             self._conn.close()
 
     def events(
-        self, project: str | None = None, *, name: str | None = None
+        self,
+        project: str | None = None,
+        *,
+        name: str | None = None,
+        after_ms: int | None = None,
+        before_ms: int | None = None,
     ) -> Iterator[Waiting]:
-        """The backlog's events in the order of their acceptance, oldest first."""
+        """The backlog's events in the order of their acceptance, oldest first.
+
+        Args:
+            project: of this one only; None is all.
+            name: of events that are called so.
+            after_ms: accepted then or later, by the wall clock.
+            before_ms: accepted earlier.
+        """
         for row in self._rows(project):
+            if after_ms is not None and row.accepted_at_ms < after_ms:
+                continue
+            if before_ms is not None and row.accepted_at_ms >= before_ms:
+                continue
             try:
                 events = split(self._bytes_of(row.id))
             except Damaged:
@@ -117,6 +168,25 @@ class Look:
             for event in events[self._done(row) :]:
                 if name is None or _one(event).event == name:
                     yield Waiting(row.project, event, row.accepted_at_ms)
+
+    def names(self, before: Known, seen: Known) -> Iterator[Called]:
+        """What the backlog's events are called, chunk by chunk, oldest first.
+
+        Args:
+            before: what a former look has seen, and is not read again.
+            seen: takes what this one sees.
+        """
+        for row in self._rows(None):
+            done = self._done(row)
+            key = (row.id, row.events, done)
+            counts = before.get(key)
+            if counts is None:
+                try:
+                    counts = names_of(self._bytes_of(row.id), after=done)
+                except Damaged:
+                    continue  # its lane will say so
+            seen[key] = counts
+            yield Called(row.project, counts, row.accepted_at_ms)
 
     def ask(self, question: str) -> tuple[Sequence[str], Iterator[tuple[object, ...]]]:
         """Answer a question in SQL over the tables `events` and `dead_letters`.
@@ -128,16 +198,17 @@ class Look:
             NotAQuestion: it would change something, or SQLite does not understand it.
         """
         words = question.lower()
-        # Decoding what nobody asks for would take half of the time.
-        whole = "properties" in words or "*" in words.replace("count(*)", "")
+        # Decoding what nobody asks for would take most of the time.
+        everything = "*" in words.replace("count(*)", "")
+        wanted = [n for n in _MEMBERS if n == "event" or everything or n in words]
         conn = sqlite3.connect("")  # on the disk, where it does not fit into memory
         conn.create_function(
             "events_of",
             1,
-            lambda chunk: self._json_of(chunk, whole=whole),
+            partial(self._json_of, listed=_listing(wanted)),
             deterministic=True,
         )
-        conn.executescript(_TABLES)
+        conn.executescript(_TABLES + _view(wanted))
         if "events" in words:
             chunks = (
                 (r.id, r.project, self._done(r), _at(r.accepted_at_ms))
@@ -176,28 +247,15 @@ class Look:
         """The events of a chunk; none if it has left meanwhile."""
         assert self._conn is not None, "who has seen a row has a store"
         found = self._conn.execute(_DATA, (chunk,)).fetchone()
-        return unpack(Packed(found[1], found[0])) if found else b""
+        if found is None:
+            return b""
+        data, checksum, *head = found
+        return unpack(Packed(data, checksum, head_of(*head)))
 
-    def _json_of(self, chunk: int, *, whole: bool) -> str:
-        """What the view makes rows of: a list for each event."""
+    def _json_of(self, chunk: int, *, listed: _Listed) -> str:
+        """What the view makes rows of: for each event what is wanted of it."""
         try:
-            text = b"[%b]" % self._bytes_of(chunk)
-            if not whole:
-                named = [
-                    [e.event, e.distinct_id, e.timestamp, e.uuid] for e in _named(text)
-                ]
-                return _written(named).decode()
-            rows = [
-                [
-                    e.event,
-                    e.distinct_id,
-                    e.timestamp,
-                    e.uuid,
-                    bytes(e.properties).decode(),
-                ]
-                for e in _whole(text)
-            ]
-            return _written(rows).decode()
+            return _written(listed(b"[%b]" % self._bytes_of(chunk))).decode()
         except (Damaged, msgspec.DecodeError):
             return "[]"
 
@@ -219,5 +277,4 @@ def _only_reading(action: int, _: str | None, name: str | None, *__: str | None)
 
 
 def _at(milliseconds: int) -> str:
-    moment = datetime.fromtimestamp(milliseconds / 1000, UTC)
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return rfc_3339(milliseconds / 1000)

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from leanbase_relay.clock import Clock
 from leanbase_relay.store import stamps
-from leanbase_relay.store.chunk import Chunk, Damaged, joined, pack, unpack
+from leanbase_relay.store.chunk import Chunk, Damaged, head_of, joined, pack, unpack
 from leanbase_relay.store.reader import StoredChunk
 from leanbase_relay.store.row import Row
 from leanbase_relay.store.store import Store
@@ -148,7 +148,8 @@ class Merging:
             return  # its lane will meet it and keep what there is
         whole = joined(parts)
         note = stamps.renoted(rows[0].stamped, whole.stamped)
-        packed = pack(whole.event_bytes, tightly=True)
+        head = head_of(project, whole.events)
+        packed = pack(whole.event_bytes, head, tightly=True)
         row = Row(whole, packed, len(whole.event_bytes), note)
         with self._store.transaction():
             self._store.merge(row, [one.id for one in rows], rows[0].accepted_at_ms)

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from leanbase_relay.clock import UNSET_BEFORE
 from leanbase_relay.errors import StoreDamaged
 from leanbase_relay.store import letters, schema
-from leanbase_relay.store.chunk import Packed
+from leanbase_relay.store.chunk import Packed, head_of
 from leanbase_relay.store.deposit import FileId, FileProgress
 from leanbase_relay.store.size import file_bytes, log_path
 from leanbase_relay.store.totals import BEGINNING, Position, Totals, read_totals
@@ -85,11 +85,11 @@ class StoredChunk:
     requeues: int = 0
 
 
-def stored_chunk(row: tuple[Any, ...]) -> StoredChunk:
-    """A chunk from the columns of `_PEEK`."""
+def stored_chunk(row: tuple[Any, ...], project: str) -> StoredChunk:
+    """A project's chunk from the columns of `_PEEK`."""
     chunk, events, size, accepted_at_ms, checksum, data, *kind = row
     stamped, historical, requeues = kind
-    packed = Packed(data, checksum)
+    packed = Packed(data, checksum, head_of(project, events))
     return StoredChunk(
         chunk,
         events,
@@ -102,7 +102,9 @@ def stored_chunk(row: tuple[Any, ...]) -> StoredChunk:
     )
 
 
-def in_order(rows: Iterable[tuple[Any, ...]], lowest: int) -> Iterator[StoredChunk]:
+def in_order(
+    rows: Iterable[tuple[Any, ...]], project: str, lowest: int
+) -> Iterator[StoredChunk]:
     """Chunks as they were asked for: from an id on, each behind the one before it.
 
     A damaged index may give the same ones for ever, and they would go out as often.
@@ -111,7 +113,7 @@ def in_order(rows: Iterable[tuple[Any, ...]], lowest: int) -> Iterator[StoredChu
         StoreDamaged: it did.
     """
     for row in rows:
-        chunk = stored_chunk(row)
+        chunk = stored_chunk(row, project)
         if chunk.id < lowest:
             raise StoreDamaged("the index of its chunks is out of order")
         lowest = chunk.id + 1
@@ -146,7 +148,7 @@ class Reader:
         events = size = 0
         rows = self._conn.execute(_PEEK, (project, start.chunk))
         try:
-            for chunk in in_order(rows, start.chunk):
+            for chunk in in_order(rows, project, start.chunk):
                 events += chunk.events
                 size += chunk.bytes + 1
                 if chunks and (events > max_events or size > max_bytes):

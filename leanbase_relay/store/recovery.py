@@ -17,7 +17,7 @@ from pathlib import Path
 from leanbase_relay import lasting, systemd
 from leanbase_relay.clock import Clock
 from leanbase_relay.errors import Stopping, StoreUnavailable
-from leanbase_relay.store import aside, damage, place, schema
+from leanbase_relay.store import aside, damage, place, reserve, schema
 from leanbase_relay.store.aside import PARTS, Report
 from leanbase_relay.store.salvage import Salvaged, Tell, salvage
 from leanbase_relay.store.size import file_bytes, log_path
@@ -57,6 +57,14 @@ class Recovery:
             StoreUnavailable: the disk does not let us.
         """
         finish(self.path)
+        try:
+            return self._open()
+        except StoreUnavailable as error:  # the index of its log may find no room
+            if not (damage.is_for_want_of_room(error) and reserve.give_up(self.path)):
+                raise
+        return self._open()
+
+    def _open(self) -> Store:
         fault = self._fault()
         if fault is not None:
             self._recover(fault)
@@ -80,15 +88,15 @@ class Recovery:
         log.error("store_damaged path=%s reason=%s", self.path, fault)
         began = self.clock.monotonic()
         stamp = aside.new_stamp(self.path, self.clock.wall())
+        reserve.give_up(self.path)  # the writer makes it anew
         try:
-            told = self._salvage(stamp, fault)
-        except (OSError, sqlite3.Error) as error:
+            told = self._salvage_or_begin_anew(stamp, fault)
+        except (OSError, sqlite3.Error, StoreUnavailable) as error:
             remove_half_salvaged(self.path)
-            size = file_bytes(str(self.path)) + file_bytes(log_path(self.path))
             raise StoreUnavailable(
                 f"{self.path} is damaged ({fault}), and cannot be salvaged now: "
-                f"{error}. Nothing was touched. It takes up to {-(-size >> 20)} MiB of "
-                f"room in {self.path.parent}"
+                f"{error}. Nothing was touched. It takes up to {self._room()} of room "
+                f"in {self.path.parent}"
             ) from error
         except BaseException:
             remove_half_salvaged(self.path)
@@ -104,6 +112,34 @@ class Recovery:
             self.clock.monotonic() - began,
             told.file,
         )
+
+    def _salvage_or_begin_anew(self, stamp: str, fault: str) -> Report:
+        """Where there is no room, what is damaged is set aside as it is."""
+        try:
+            return self._salvage(stamp, fault)
+        except (OSError, sqlite3.Error) as error:
+            if not damage.is_for_want_of_room(error):
+                raise
+            log.error(  # noqa: TRY400 - no trace
+                "store_not_salvaged room_wanted=%s error=%s", self._room(), error
+            )
+        remove_half_salvaged(self.path)
+        fresh = aside.half_salvaged(self.path, stamp)
+        schema.connect(fresh).close()
+        _sync_like(fresh, self.path)
+        told = Report(
+            file=str(aside.damaged(self.path, stamp)),
+            reason=fault,
+            is_progress_whole=False,
+            is_salvaged=False,
+        )
+        aside.report(self.path, stamp, told)
+        return told
+
+    def _room(self) -> str:
+        """What a salvage takes, at most."""
+        size = file_bytes(str(self.path)) + file_bytes(log_path(self.path))
+        return f"{-(-size >> 20)} MiB"
 
     def _salvage(self, stamp: str, fault: str) -> Report:
         """Make the fresh store, on the disk, and the report of it."""

@@ -11,10 +11,25 @@ import logging
 import os
 from pathlib import Path
 
+from leanbase_relay.store.damage import is_for_want_of_room
+
 log = logging.getLogger(__name__)
 
-_MARGIN_BYTES = 8 << 20
+MARGIN_BYTES = 8 << 20
 """What else must be free before the disk counts as no longer full."""
+
+
+def give_up(store: Path) -> bool:
+    """Let go of what an earlier life left; True if there was something."""
+    try:
+        _beside(store).unlink()
+    except OSError:
+        return False
+    return True
+
+
+def _beside(store: Path) -> Path:
+    return store.with_name(f"{store.name}.reserve")
 
 
 class Reserve:
@@ -26,19 +41,23 @@ class Reserve:
     """
 
     def __init__(self, store: Path, size: int) -> None:
-        self._path = store.with_name(f"{store.name}.reserve")
+        self._path = _beside(store)
         self._size = size
         self.held = False
 
-    def take(self) -> bool:
-        """Have it on the disk, if there is room for it and something more."""
+    def take(self, *, margin: int = 0) -> bool:
+        """Have it on the disk; False if there is no room for it and the margin.
+
+        Where it cannot be made for another reason the disk is not full.
+        """
         if self.held or not self._size:
             return True
-        if self._has(self._size):
-            self.held = True
-        elif self._free_bytes() >= self._size + _MARGIN_BYTES:
-            self.held = self._made()
-        return self.held
+        self.held = self._has(self._size)
+        if self.held:
+            return True
+        if self._free_bytes() < self._size + margin:
+            return False
+        return self._make()
 
     def give_up(self) -> bool:
         """Let go of it; True if there is room now that was not there before."""
@@ -50,7 +69,7 @@ class Reserve:
         log.warning("reserve_given_up bytes=%d", self._size)
         return True
 
-    def _made(self) -> bool:
+    def _make(self) -> bool:
         try:
             file = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o640)
             try:
@@ -62,7 +81,8 @@ class Reserve:
             log.warning("reserve_not_made error=%s", error)
             with contextlib.suppress(OSError):
                 self._path.unlink()
-            return False
+            return not is_for_want_of_room(error)
+        self.held = True
         return True
 
     def _has(self, size: int) -> bool:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from leanbase_relay.store import schema
-from leanbase_relay.store.chunk import Chunk, Packed, joined, pack
+from leanbase_relay.store.chunk import Chunk, Packed, head_of, joined, pack
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ def row_of(
     """The row of a chunk."""
     return Row(
         replace(chunk, event_bytes=b""),
-        pack(chunk.event_bytes),
+        pack(chunk.event_bytes, head_of(chunk.project, chunk.events)),
         len(chunk.event_bytes),
         stamped,
         accepted_at_ms,

@@ -8,15 +8,15 @@ so, and ``accepted = delivered + dead + dropped + backlog`` holds again.
 """
 
 import sqlite3
-import zlib
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
 from pathlib import Path
 
 from leanbase_relay.store import letters, schema, tables
+from leanbase_relay.store.chunk import Packed, head_of, true_owner
 from leanbase_relay.store.image import Image
+from leanbase_relay.store.into import Into, is_id
 from leanbase_relay.store.pages import MAX_ROW_BYTES, Row
 from leanbase_relay.store.totals import (
     BEGINNING,
@@ -140,18 +140,24 @@ class _Work:
         self._projects = projects
         self._totals: dict[str, Totals] = {}
         self._highest = 0
+        self._homeless: list[Row] = []  # chunks whose id cannot be one
 
     # Rows.
 
     def copy(self) -> None:
         """Bring over what can be read, of all tables."""
         self._copy_totals()
-        into = _Into(self._conn, "chunk")
-        for row in self._reached("chunk"):
-            self._copy_chunk(row, into)
-        for row in self._orphaned("chunk"):
+        into = Into(self._conn, "chunk")
+        for row in map(self._mended, self._reached("chunk")):
+            if _is_proven(row) and not is_id(row.rowid):
+                self._homeless.append(row)
+            else:
+                self._copy_chunk(row, into)
+        for row in map(self._mended, self._orphaned("chunk")):
             if _is_proven(row):
                 self._copy_chunk(row, into)
+        for row in self._homeless:
+            self._copy_chunk(row._replace(rowid=self._highest + 1), into)
         self.result.dead_letters = self._copy_all("dead_letter")
         self.result.known_ids = self._copy_all("known_id")
         self.result.spool_files = self._copy_all("spool_file")
@@ -181,7 +187,9 @@ class _Work:
         for page in self._tables["chunk"].reached:
             for row in self._image.heads(page):
                 match row:
-                    case Row(int(number), (None, str(name), int(events), *_)):
+                    case Row(int(number), (None, str(name), int(events), *_)) if is_id(
+                        number
+                    ):
                         position = self._totals.get(name, Totals()).position
                         passed = number < position.chunk
                         (before if passed else behind)[name] += events
@@ -191,11 +199,11 @@ class _Work:
                 self._totals[name] = replace(totals, position=BEGINNING)
 
     def _copy_all(self, table: str) -> int:
-        into = _Into(self._conn, table)
+        into = Into(self._conn, table)
         kept = sum(into.keep(row) for row in self._reached(table))
         return kept + sum(into.keep(row) for row in self._orphaned(table))
 
-    def _copy_chunk(self, row: Row, into: "_Into") -> None:
+    def _copy_chunk(self, row: Row, into: Into) -> None:
         match row:
             case Row(int(number), (None, str(name), int(events), int(size), *_)) if (
                 self._may_be_chunk(number, name, events, size)
@@ -218,10 +226,28 @@ class _Work:
             share.begun = True
             share.events -= position.events
 
+    def _mended(self, row: Row) -> Row:
+        """The row as it was, where its data are right and what it says of them is not.
+
+        Of whom they are, and how many, is told by the checksum.
+        """
+        match row.values:
+            case (None, name, _, size, at, int(checksum), bytes(data), *rest):
+                packed = Packed(data, checksum)
+            case _:
+                return row
+        if _is_proven(row) and type(size) is int and 0 < size <= MAX_ROW_BYTES:
+            return row
+        known = {*self._totals, *self._projects}
+        owner = true_owner(packed, [str(name), *known])
+        if owner is None:
+            return row
+        return row._replace(values=(None, *owner, at, checksum, data, *rest))
+
     def _may_be_chunk(self, number: int, name: str, events: int, size: int) -> bool:
         """Whether these could be what a chunk says of itself: no checksum is on it."""
         return (
-            0 < number < HIGHEST_ID
+            is_id(number)
             and 0 < events < _MOST_EVENTS
             and 0 < size <= MAX_ROW_BYTES
             and (name in self._projects or name in self._totals)
@@ -288,6 +314,7 @@ class _Work:
                 before = Totals(dead=dead, refused=refused, frozen_chunk=self._highest)
             else:
                 self.result.lost_dead_letters += max(before.dead_letters - kept, 0)
+                self._doubt_begun(before, share)
                 share.lost = self._lost(before, share)
             if share.lost:
                 self._keep_loss(name, share.lost, origin, now_ms)
@@ -307,6 +334,16 @@ class _Work:
         missing = () if self._whole["project"] else self._projects
         return {*self._totals, *self.result.projects, *missing}
 
+    def _doubt_begun(self, before: Totals, share: Share) -> None:
+        """Begin the first chunk anew where all are there and do not add up.
+
+        Then it may be the position in it that is damaged.
+        """
+        differs = share.events != before.backlog_events
+        if share.begun and differs and self._whole["chunk"]:
+            share.events += before.position.events
+            share.begun = False
+
     def _lost(self, before: Totals, share: Share) -> int:
         """How many events could not be read.
 
@@ -319,38 +356,6 @@ class _Work:
     def _keep_loss(self, name: str, lost: int, origin: str, now_ms: int) -> None:
         reason = f"lost, {lost} events: the store was damaged on the disk"
         self._conn.execute(_KEEP_LOSS, (name, reason, origin, now_ms, lost))
-
-
-class _Into:
-    """A table of the fresh store, which takes rows as the damaged one had them."""
-
-    def __init__(self, conn: sqlite3.Connection, table: str) -> None:
-        self._conn = conn
-        self._table = table
-        # Migrations only ever add columns behind the others, so that a row with fewer
-        # values is one of an earlier version, and the defaults are right for the rest.
-        rows = conn.execute("select name from pragma_table_info(?)", (table,))
-        self._columns = [name for (name,) in rows]
-        self._any_id = table == "known_id"  # it is a hash; others count from 1 on
-        self._insert = lru_cache(self._statement)
-
-    def keep(self, row: Row) -> bool:
-        """Insert it, unless its id is taken or it does not fit."""
-        values = row.values[: len(self._columns)]
-        if row.rowid is not None:  # SQLite leaves the place of the id empty
-            if not (self._any_id or 0 < row.rowid < HIGHEST_ID):
-                return False
-            values = (row.rowid, *values[1:])
-        try:
-            done = self._conn.execute(self._insert(len(values)), values)
-        except sqlite3.IntegrityError:  # a value of another type
-            return False
-        return done.rowcount == 1
-
-    def _statement(self, values: int) -> str:
-        columns = ", ".join(self._columns[:values])  # names of our own schema
-        places = ", ".join("?" * values)
-        return f"insert or ignore into {self._table} ({columns}) values ({places})"  # noqa: S608
 
 
 def _settled(before: Totals, share: Share) -> Totals:
@@ -370,7 +375,7 @@ def _settled(before: Totals, share: Share) -> Totals:
 
 def _is_proven(row: Row) -> bool:
     """Whether a row's data are a chunk's, and undamaged: it is no accident then."""
-    match row.values[5:7]:
-        case (int(checksum), bytes(data)):
-            return zlib.crc32(data) == checksum
+    match row.values:
+        case (_, str(name), int(events), _, _, int(checksum), bytes(data), *_):
+            return Packed(data, checksum, head_of(name, events)).is_right
     return False

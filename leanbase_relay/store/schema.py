@@ -113,12 +113,19 @@ _THIRD = (
     "create table known_id (digest integer primary key) strict",
 )
 
+_FOURTH = (
+    # What the upstream taught beside `learnt_bytes`, and which one it was.
+    "alter table project add column dead_in_a_row integer not null default 0",
+    "alter table project add column taught_by integer not null default 0",
+)
+
 # A migration adds tables, or columns behind the others: so a row that is taken from a
 # damaged file, of whichever version, fits into today's table (`store.salvage`).
 _MIGRATIONS = (
     ("first_tables", _FIRST),
     ("what_the_upstream_answers", _SECOND),
     ("persons", _THIRD),
+    ("what_one_upstream_taught", _FOURTH),
     (
         "lines_without_end",
         ("alter table spool_file add column within_line integer not null default 0",),

@@ -13,7 +13,7 @@ from typing import Annotated
 
 import msgspec
 
-from leanbase_relay.clock import Clock
+from leanbase_relay.clock import Clock, rfc_3339
 from leanbase_relay.splice import members_of, object_of
 from leanbase_relay.store.chunk import Damaged, Stamped, join, split
 
@@ -135,7 +135,7 @@ def _moved(event: bytes, by_ms: int) -> bytes:
         moment = before + timedelta(milliseconds=by_ms)
     except OverflowError:  # beyond the calendar: then the stamp is as good as any
         return event
-    after = moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    after = rfc_3339(moment.timestamp())
     members["timestamp"] = msgspec.json.encode(after)
     return object_of(members)
 

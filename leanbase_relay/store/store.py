@@ -20,6 +20,7 @@ from leanbase_relay.store.backlog import ChunkSize, Share
 from leanbase_relay.store.chunk import Packed
 from leanbase_relay.store.deposit import DeadLetter, FileId, FileProgress
 from leanbase_relay.store.letters import KeptLetter
+from leanbase_relay.store.presence import Presence
 from leanbase_relay.store.reader import StoredChunk, in_order
 from leanbase_relay.store.row import Row
 from leanbase_relay.store.size import Space, file_bytes, log_path
@@ -52,6 +53,7 @@ _MERGE = """
 _RESTAMP = """
     update chunk set bytes = ?, checksum = ?, data = ?, stamped = null where id = ?
 """
+_RECOUNT = "update chunk set events = ? where id = ?"
 _PASSED = """
     select coalesce(sum(events), 0), coalesce(sum(bytes), 0)
       from chunk where project = ? and id < ?
@@ -91,6 +93,7 @@ class Store:
         self._conn = conn
         self._totals = read_totals(conn)
         self._known_ids = _count_known_ids(conn)
+        self._presence = Presence(self._file_path, self._log_path)
         self.totals = self._totals.copy()
         """As committed; read by other threads, replaced as a whole."""
 
@@ -111,12 +114,26 @@ class Store:
         """Begin anew on what the disk holds.
 
         After a failed write or fsync nobody knows what this connection believes.
+
+        Raises:
+            StoreUnavailable: SQLite or the disk said no.
+            StoreGone: see `check_presence`.
         """
+        self.check_presence()
         self._conn.close()
         self._conn = schema.connect(self.path)
         self._totals = read_totals(self._conn)
         self._known_ids = _count_known_ids(self._conn)
+        self._presence = Presence(self._file_path, self._log_path)
         self.totals = self._totals.copy()
+
+    def check_presence(self) -> None:
+        """See that what is written goes where the next start will look for it.
+
+        Raises:
+            StoreGone: the file or its log was removed, or another is in its place.
+        """
+        self._presence.check()
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
@@ -132,6 +149,22 @@ class Store:
                 self._conn.execute("rollback")
             raise
         self.totals = dict(self._totals)
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Within a transaction: if this part of it fails, it alone is undone."""
+        totals, known_ids = dict(self._totals), self._known_ids
+        self._conn.execute("savepoint alone")
+        try:
+            yield
+        except sqlite3.Error:
+            raise  # all of it is undone, and the connection not to be believed
+        except BaseException:
+            self._conn.execute("rollback to alone")
+            self._conn.execute("release alone")
+            self._totals, self._known_ids = totals, known_ids
+            raise
+        self._conn.execute("release alone")
 
     # Events come …
 
@@ -246,6 +279,10 @@ class Store:
                 break
         return dropped
 
+    def recount(self, chunk: int, events: int) -> None:
+        """Have a chunk's row say how many events it has; nothing comes or leaves."""
+        self._conn.execute(_RECOUNT, (events, chunk))
+
     # Dead letters.
 
     def keeps(self, letter: int) -> bool:
@@ -299,9 +336,22 @@ class Store:
 
     # What a lane has to remember.
 
-    def learn(self, project: str, size: int) -> None:
-        """Note the largest request that the upstream takes, in bytes; 0 = not known."""
-        self._totals[project] = replace(self.of(project), learnt_bytes=size)
+    def learn(self, project: str, size: int, *, upstream: int) -> None:
+        """Note the largest request that an upstream takes, in bytes; 0 = not known."""
+        known = self._taught_by(project, upstream)
+        self._totals[project] = replace(known, learnt_bytes=size)
+
+    def count_dead(self, project: str, in_a_row: int, *, upstream: int) -> None:
+        """Note how many an upstream refused since it last took one."""
+        known = self._taught_by(project, upstream)
+        self._totals[project] = replace(known, dead_in_a_row=in_a_row)
+
+    def _taught_by(self, project: str, upstream: int) -> Totals:
+        """The totals, without what another upstream taught."""
+        totals = self.of(project)
+        if totals.taught_by not in (0, upstream):
+            totals = replace(totals, learnt_bytes=0, dead_in_a_row=0)
+        return replace(totals, taught_by=upstream)
 
     def freeze(self, project: str, chunk: int) -> None:
         """Note that stamps up to this chunk are not to be put right any more."""
@@ -331,7 +381,7 @@ class Store:
     def small_rows(self, project: str, after: int, *, limit: int) -> list[StoredChunk]:
         """The rows behind a chunk, with their data where those are small."""
         rows = self._conn.execute(_SMALL, (project, after, limit)).fetchall()
-        return list(in_order(rows, after + 1))
+        return list(in_order(rows, project, after + 1))
 
     def merge(self, row: Row, ids: list[int], accepted_at_ms: int) -> None:
         """Put one row in the place of neighbours; it takes the last one's id."""
@@ -441,7 +491,7 @@ class Store:
         if upto <= before:
             return 0
         passed, size = self._conn.execute(_PASSED, (project, upto.chunk)).fetchone()
-        events = passed + upto.events - before.events
+        events = max(passed + upto.events - before.events, 0)
         self._conn.execute(
             "delete from chunk where project = ? and id < ?", (project, upto.chunk)
         )
@@ -452,6 +502,7 @@ class Store:
             dead=totals.dead + buried,
             backlog_bytes=max(totals.backlog_bytes - size, 0),
             position=upto,
+            dead_in_a_row=totals.dead_in_a_row if dead else 0,
         )
         return int(events)
 

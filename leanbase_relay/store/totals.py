@@ -16,8 +16,9 @@ _SAVE = """
     insert or replace into project
         (name, accepted, delivered, dead, dropped, refused, backlog_bytes,
          position_chunk, position_events, dead_letters, dead_letter_bytes,
-         dead_letters_given_up, frozen_chunk, learnt_bytes, anonymous)
-    values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+         dead_letters_given_up, frozen_chunk, learnt_bytes, anonymous,
+         dead_in_a_row, taught_by)
+    values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 
 
@@ -47,6 +48,9 @@ class Totals:
         frozen_chunk: up to it stamps stay as they are; see `store.stamps`.
         learnt_bytes: the largest request that the upstream takes; 0 = not known.
         anonymous: of the accepted ones, those that make no person profile.
+        dead_in_a_row: what the upstream refused since it last took an event.
+        taught_by: which upstream `learnt_bytes` and `dead_in_a_row` are about, as a
+            number made of its address and protocol; 0 = not known.
     """
 
     accepted: int = 0
@@ -62,6 +66,8 @@ class Totals:
     frozen_chunk: int = 0
     learnt_bytes: int = 0
     anonymous: int = 0
+    dead_in_a_row: int = 0
+    taught_by: int = 0
 
     @property
     def are_sound(self) -> bool:
@@ -114,5 +120,7 @@ def save_totals(conn: "sqlite3.Connection", project: str, totals: Totals) -> Non
             totals.frozen_chunk,
             totals.learnt_bytes,
             totals.anonymous,
+            totals.dead_in_a_row,
+            totals.taught_by,
         ),
     )

@@ -12,20 +12,28 @@ import logging
 import queue
 import sqlite3
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
 from leanbase_relay.clock import Clock
-from leanbase_relay.errors import Stopping, StoreError, StoreFull, StoreUnavailable
+from leanbase_relay.errors import (
+    ChangeFailed,
+    RelayError,
+    Stopping,
+    StoreError,
+    StoreFull,
+    StoreUnavailable,
+)
 from leanbase_relay.seldom import Seldom
 from leanbase_relay.store import schema, stamps
 from leanbase_relay.store.chunk import MAX_CHUNK_BYTES
 from leanbase_relay.store.commits import Commits
-from leanbase_relay.store.damage import is_damage
+from leanbase_relay.store.damage import is_damage, is_for_want_of_room
 from leanbase_relay.store.deposit import Deposit
 from leanbase_relay.store.merging import OLD_SECONDS, Claims, Merging
-from leanbase_relay.store.reserve import Reserve
+from leanbase_relay.store.presence import Presence
+from leanbase_relay.store.reserve import MARGIN_BYTES, Reserve
 from leanbase_relay.store.row import Row, merged, row_of
 from leanbase_relay.store.size import Space
 from leanbase_relay.store.store import Store
@@ -46,6 +54,8 @@ _FOR_LEAVING_BYTES = 4 << 20  # of the log's share, while it cannot be folded in
 _STEP_BYTES = 4 << 20  # what a step of tidying writes to the log, at most
 _TIDY_SOON_SECONDS = 1.0
 _MERGE_NEXT_SECONDS = 0.01
+
+_CHECK_LOCK_SECONDS = 1.0
 
 _DISK_FULL = "the disk is full"
 _TIDY_NEXT_SECONDS = 0.25
@@ -98,7 +108,7 @@ class Receipt:
     __slots__ = ("_on_settled", "_settled", "error")
 
     def __init__(self, on_settled: Callable[["Receipt"], None] | None = None) -> None:
-        self.error: StoreError | Stopping | None = None
+        self.error: RelayError | None = None
         self._settled = threading.Event() if on_settled is None else None
         self._on_settled = on_settled
 
@@ -108,13 +118,14 @@ class Receipt:
         Raises:
             StoreFull, StoreUnavailable: nothing was stored.
             Stopping: the writer ended before it got to it; nothing was stored.
+            ChangeFailed: the change itself raised; what it did was undone.
         """
         assert self._settled is not None, "its outcome goes to a callback"
         self._settled.wait()
         if self.error is not None:
             raise self.error
 
-    def settle(self, error: StoreError | Stopping | None) -> None:
+    def settle(self, error: RelayError | None) -> None:
         """Tell the outcome; None is the good one. The writer's to call."""
         self.error = error
         if self._settled is not None:
@@ -123,11 +134,12 @@ class Receipt:
             self._on_settled(self)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Work:
     asked: Deposit | Change
     size: int
     receipt: Receipt
+    fault: ChangeFailed | None = None  # of the change's own
 
 
 class Writer:
@@ -136,8 +148,10 @@ class Writer:
     Args:
         store: opened; the writer's alone from now on.
         reserve: what is given up for those that leave, when the disk is full.
+        lock: of the store, if there is one; looked at now and then.
         on_committed: told the new totals after each commit, in the writer's thread,
             when the receipts of the group are settled.
+        on_stored: told, at the same time, the rows that were stored.
         on_damage: told that the file itself is damaged, which no reopening mends.
     """
 
@@ -148,13 +162,16 @@ class Writer:
         *,
         limits: Limits,
         reserve: Reserve | None = None,
+        lock: Presence | None = None,
         on_committed: Callable[[Mapping[str, Totals]], None] = lambda _: None,
+        on_stored: Callable[[Sequence[Row]], None] = lambda _: None,
         on_damage: Callable[[Exception], None] = lambda _: None,
     ) -> None:
         self._store = store
         self._clock = clock
         self._limits = limits
         self._on_committed = on_committed
+        self._on_stored = on_stored
         self._on_damage = on_damage
         self._after_group: list[Callable[[], None]] = []
         self._queue: queue.SimpleQueue[_Work | None] = queue.SimpleQueue()
@@ -163,8 +180,6 @@ class Writer:
         self._ended = False
         self._broken = False
         self._reserve = reserve or Reserve(store.path, 0)
-        self._reserve.take()
-        self._disk_full = False
         self.claims = Claims()
         self.commits = Commits()
         self._full_seldom, self._trouble_seldom = Seldom(clock), Seldom(clock)
@@ -183,6 +198,13 @@ class Writer:
         """Why nothing can be stored, while that is so."""
         self.full = False
         """Whether the last events were refused for want of room."""
+        self._lock_presence = lock or Presence()
+        self._check_lock_at = clock.monotonic()
+        # What an earlier life gave up is not for new events: without it nothing could
+        # leave any more.
+        self._disk_full = not self._reserve.take()
+        if self._disk_full:
+            self._say_trouble(_DISK_FULL)
         self.stepped_at = clock.monotonic()
         """When the last step began; another begins after a few seconds at most."""
 
@@ -245,6 +267,9 @@ class Writer:
         group = self._gather()
         if group:
             self._commit([work for work in group if work is not None])
+        else:
+            self._store.check_presence()
+            self._check_lock()
         if self._queue.empty():
             self._tidy_if_due()
         return None not in group
@@ -280,9 +305,11 @@ class Writer:
         self.commits.seconds.note(self._clock.monotonic() - began)
         self._note_full(wanted, refused)
         for work in group:
-            self._settle(work, error)
+            self._settle(work, error or work.fault)
         for tell in self._after_group:
             tell()
+        if packed and error is None:
+            self._on_stored(packed)
         self._on_committed(self._store.totals)
 
     def _transact(
@@ -294,18 +321,20 @@ class Writer:
             if self._broken:
                 self._store.reopen()
                 self._broken = False
+            self._check_lock()
             with self._store.transaction():
                 if short:
                     self._store.drop_oldest(short)
                 for row in packed:
                     self._store.append(row, now_ms=now_ms)
                 for work in group:
-                    self._change(work.asked, now_ms)
+                    self._do(work, now_ms)
                 self._trim_letters(packed)
                 self._store.trim_known_ids(self._limits.max_known_ids)
+            self._store.check_presence()
         except (sqlite3.Error, StoreUnavailable) as error:
             return self._fell(error)
-        except BaseException:  # a fault of ours ends the thread, but none waits on it
+        except BaseException:  # a fault ends the thread, but none waits on it
             for work in group:
                 self._settle(work, Stopping("the relay is stopping"))
             raise
@@ -313,16 +342,29 @@ class Writer:
         self._grew(packed)
         return None
 
-    def _change(self, asked: Deposit | Change, now_ms: int) -> None:
-        """Everything of a deposit but its chunks, which are rows by now."""
-        if not isinstance(asked, Deposit):
-            asked(self._store)
+    def _do(self, work: _Work, now_ms: int) -> None:
+        """A change with a fault is undone alone: that is nobody else's."""
+        if isinstance(work.asked, Deposit):
+            self._store_rest(work.asked, now_ms)
             return
-        for letter in asked.refused:
+        try:
+            with self._store.alone():
+                work.asked(self._store)
+        except (sqlite3.Error, StoreUnavailable):
+            raise
+        except Exception as error:
+            log.exception("change_failed")
+            said = f"the relay could not do it: {error!r}; its log has more"
+            work.fault = ChangeFailed(said)
+            work.fault.__cause__ = error
+
+    def _store_rest(self, deposit: Deposit, now_ms: int) -> None:
+        """Everything of it but its chunks, which are rows by now."""
+        for letter in deposit.refused:
             self._store.refuse(letter, now_ms=now_ms)
-        if asked.progress is not None:
-            self._store.set_progress(asked.progress)
-        for file in asked.forget:
+        if deposit.progress is not None:
+            self._store.set_progress(deposit.progress)
+        for file in deposit.forget:
             self._store.forget(file)
 
     def _pack(self, group: list[_Work]) -> list[Row]:
@@ -445,21 +487,31 @@ class Writer:
             log.warning("store_full max_bytes=%d times=%d", max_bytes, times)
         return kept
 
+    def _check_lock(self) -> None:
+        """See, now and then, that no other daemon could take it."""
+        now = self._clock.monotonic()
+        if now >= self._check_lock_at:
+            self._check_lock_at = now + _CHECK_LOCK_SECONDS
+            self._lock_presence.check()
+
     # Trouble, and its end.
 
     def _fell(self, error: Exception) -> StoreUnavailable:
         """After a failed write the connection is not to be believed: begin anew."""
-        if self.trouble is None and (times := self._trouble_seldom.times()):
-            self._said_trouble = True
-            log.error("store_unavailable times=%d error=%s", times, error)
-        self.trouble = str(error)
+        self._say_trouble(str(error))
         self._broken = True
-        if _is_for_want_of_room(error) and self._reserve.give_up():
+        if is_for_want_of_room(error) and self._reserve.give_up():
             self._disk_full = True
             self.trouble = _DISK_FULL
             self._tidy_at = self._clock.monotonic() + _TIDY_SOON_SECONDS
         self._tell_damage(error)
         return StoreUnavailable(f"store unavailable: {error}")
+
+    def _say_trouble(self, error: str) -> None:
+        if self.trouble is None and (times := self._trouble_seldom.times()):
+            self._said_trouble = True
+            log.error("store_unavailable times=%d error=%s", times, error)
+        self.trouble = error
 
     def _tell_damage(self, error: Exception) -> None:
         if is_damage(error):
@@ -476,7 +528,7 @@ class Writer:
 
     def _look_for_room(self) -> None:
         """Take events again once the reserve finds its room, and some more."""
-        if self._disk_full and self._reserve.take():
+        if self._disk_full and self._reserve.take(margin=MARGIN_BYTES):
             self._disk_full = False
             self._recovered()
 
@@ -559,15 +611,13 @@ class Writer:
                 tell()
         return work.receipt
 
-    def _settle(self, work: _Work, error: StoreError | Stopping | None) -> None:
+    def _settle(self, work: _Work, error: RelayError | None) -> None:
         with self._lock:
             self._waiting_bytes -= work.size
         self._count(work.asked, error)
         work.receipt.settle(error)
 
-    def _count(
-        self, asked: Deposit | Change, error: StoreError | Stopping | None
-    ) -> None:
+    def _count(self, asked: Deposit | Change, error: RelayError | None) -> None:
         if not isinstance(asked, Deposit):
             return
         if error is None:
@@ -588,8 +638,3 @@ class Writer:
                 self._settle(work, Stopping("the relay is stopping"))
                 for tell in self._after_group:
                     tell()
-
-
-def _is_for_want_of_room(error: Exception) -> bool:
-    """Whether a disk said that it is full; SQLite's word for it is SQLITE_FULL."""
-    return "full" in str(error)

@@ -35,6 +35,7 @@ def show(outcome: Outcome) -> None:
     doors = ", ".join(f"{n:,} by {door}" for door, n in verdict.acknowledged.items())
     lines = {
         "kills": f"{outcome.kills:,}",
+        "killed in merging": f"{outcome.merged:,} of them",
         "reloads, restarts": f"{outcome.hups:,}, {outcome.restarts:,}",
         "acknowledged": f"{sum(verdict.acknowledged.values()):,} ({doors})",
         "lost": f"{len(verdict.lost):,}",

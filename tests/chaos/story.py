@@ -9,7 +9,7 @@ from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from leanbase_relay.sink import Fault, Script, Sink
 from tests.chaos.oracle import Oracle, Verdict
@@ -24,6 +24,9 @@ from tests.support.process import RelayProcess
 from tests.support.waiting import eventually
 
 MAX_LIFE_SECONDS = 0.4
+LONG_LIFE_SECONDS = 3.0  # the store tidies up a second after its start
+LONG_LIVES = 0.05
+OUTAGE = 0.25  # of all acts, in one run: what waits gets old, and is merged
 DRAIN_SECONDS = 600
 NUISANCES = (
     Fault.answer(503, "transient error, please retry"),
@@ -38,6 +41,9 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "batch": {"max_wait": "50ms"},
     "retry": {"first_delay": "100ms", "max_delay": "1s"},
 }
+
+
+OUT = Script().then_always(Fault.answer(503, "transient error, please retry"))
 
 
 @dataclass(frozen=True)
@@ -63,6 +69,7 @@ class Outcome:
 
     Attributes:
         kills, hups, restarts: what befell the relay.
+        merged: lives in which old rows were merged, that ended with a kill.
         totals: the relay's own, at the end.
         integrity: SQLite's word about the store.
         seconds: how long it took.
@@ -71,6 +78,7 @@ class Outcome:
     kills: int
     hups: int
     restarts: int
+    merged: int
     verdict: Verdict
     totals: dict[str, int]
     integrity: str
@@ -84,6 +92,25 @@ class Outcome:
         return totals["accepted"] == left and totals["delivered"] >= (
             self.verdict.received
         )
+
+
+@dataclass(frozen=True)
+class Rows:
+    """What waits: which rows of how many delivered events ago."""
+
+    ids: frozenset[int]
+    delivered: int
+
+    @classmethod
+    def of(cls, store: Path) -> Self:
+        with closing(sqlite3.connect(f"file:{store}?mode=ro", uri=True)) as conn:
+            (delivered,) = conn.execute("select sum(delivered) from project").fetchone()
+            ids = conn.execute("select id from chunk").fetchall()
+        return cls(frozenset(one for (one,) in ids), delivered)
+
+    def are_merged(self, before: Self) -> bool:
+        """Rows went, though nothing left."""
+        return self.delivered == before.delivered and bool(before.ids - self.ids)
 
 
 class Story:
@@ -104,6 +131,7 @@ class Story:
         self._oracle = Oracle()
         self._nobody = threading.Event()
         self._port = free_port()
+        self._merged = 0
 
     def run(self) -> Outcome:
         """Let it happen, then let all arrive, then compare."""
@@ -116,8 +144,10 @@ class Story:
             for producer in producers:
                 producer.start()
             try:
-                for act in self._acts():
-                    sink.follow(self._weather())
+                acts = self._acts()
+                outage = range(len(acts) // 2, round(len(acts) * (0.5 + OUTAGE)))
+                for number, act in enumerate(acts):
+                    sink.follow(OUT if number in outage else self._weather())
                     act(relay)
             finally:
                 for producer in producers:
@@ -132,6 +162,7 @@ class Story:
             plan.kills,
             plan.hups,
             plan.restarts,
+            self._merged,
             self._oracle.verdict(),
             totals,
             integrity,
@@ -170,7 +201,12 @@ class Story:
         return acts
 
     def _kill(self, relay: RelayProcess) -> None:
-        self._live()
+        if self._rng.random() < LONG_LIVES:
+            before = Rows.of(relay.store)
+            self._nobody.wait(self._rng.uniform(1, LONG_LIFE_SECONDS))
+            self._merged += Rows.of(relay.store).are_merged(before)
+        else:
+            self._live()
         relay.kill()
         relay.start()
 

@@ -1,6 +1,5 @@
 """Fixtures of the tests with one real neighbour."""
 
-import logging
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,12 +12,6 @@ from tests.support.spool import Hold, Holder, SpoolHouse
 def house(tmp_path: Path) -> Iterator[SpoolHouse]:
     with SpoolHouse(tmp_path) as house:
         yield house
-
-
-@pytest.fixture
-def log(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
-    caplog.set_level(logging.INFO, logger="leanbase_relay")
-    return caplog
 
 
 @pytest.fixture

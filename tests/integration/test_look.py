@@ -8,12 +8,14 @@ import pytest
 
 from leanbase_relay.store.chunk import Chunk
 from leanbase_relay.store.deposit import DeadLetter
-from leanbase_relay.store.look import Look, NotAQuestion
+from leanbase_relay.store.look import Known, Look, NotAQuestion
 from leanbase_relay.store.row import row_of
 from leanbase_relay.store.store import Store
 from leanbase_relay.store.totals import Position
 from tests.support.intake import event
 
+PLACED_3 = ("order placed", 1)
+LAST = ("2026-03-01T12:00:00.123Z", "user-1")
 NOW_MS = 1_772_366_400_123
 AT = "2026-03-01T12:00:00.123Z"
 
@@ -66,6 +68,22 @@ def test_each_event_is_seen_once_and_in_order(store: Store, look: Look) -> None:
     assert numbers(look, "shop") == [10, 11]
 
 
+def test_events_may_be_of_a_time(store: Store, look: Look) -> None:
+    for number, at in enumerate((1000, 2000, 3000)):
+        row = row_of(Chunk("default", 1, event(number).strip()), stamped=None)
+        with store.transaction():
+            store.append(row, now_ms=at)
+
+    def between(after: int | None, before: int | None) -> list[int]:
+        found = look.events(after_ms=after, before_ms=before)
+        return [one.accepted_at_ms for one in found]
+
+    assert between(None, None) == [1000, 2000, 3000]
+    assert between(2000, None) == [2000, 3000]
+    assert between(None, 2000) == [1000]
+    assert between(1500, 2500) == [2000]
+
+
 def test_what_a_lane_has_finished_is_not_waiting_any_more(
     store: Store, look: Look
 ) -> None:
@@ -75,6 +93,40 @@ def test_what_a_lane_has_finished_is_not_waiting_any_more(
 
     assert numbers(look) == [3, 4]
     assert answer(look, "select count(*) from events") == [(2,)]
+
+
+def test_names_are_of_what_waits_and_a_second_look_reads_only_what_came(
+    store: Store, look: Look, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add(store, 0, 5)
+    add(store, 5, 7, "shop")
+    with store.transaction():
+        store.ack("default", Position(1, 3))
+    first: Known = {}
+    assert [one.counts for one in look.names({}, first)] == [
+        {"order placed": 2},
+        {"order placed": 2},
+    ]
+
+    add(store, 7, 8)
+    read: list[int] = []
+    unpacked = Look._bytes_of
+
+    def counting(self: Look, chunk: int) -> bytes:
+        read.append(chunk)
+        return unpacked(self, chunk)
+
+    monkeypatch.setattr(Look, "_bytes_of", counting)
+    second: Known = {}
+    called = list(look.names(first, second))
+
+    assert [(one.project, *one.counts.values()) for one in called] == [
+        ("default", 2),
+        ("shop", 2),
+        ("default", 1),
+    ]
+    assert read == [3]
+    assert first.keys() < second.keys()
 
 
 def test_more_rows_than_a_page_has(store: Store, look: Look) -> None:
@@ -133,6 +185,10 @@ def test_events_are_a_table(store: Store, look: Look) -> None:
         ("select sum(properties ->> '$.n') from events", [(10,)]),
         ("select count(*) from events where project = 'shop'", [(0,)]),
         ("with e as (select seq from events) select min(seq) from e", [(1_000_000,)]),
+        ("select event, uuid like '%3' from events where seq = 1000003", [PLACED_3]),
+        ("select max(timestamp), max(distinct_id) from events", [LAST]),
+        ("select EVENT from Events limit 1", [("order placed",)]),
+        ("select length(properties) from events where seq = 1000000", [(8,)]),
     ],
 )
 def test_questions_in_sql_are_answered(

@@ -1,10 +1,13 @@
 """A damaged store: what a start finds, what it saves, and what it leaves alone."""
 
+import errno
 import json
 import logging
 import os
+import shutil
 import sqlite3
-from collections.abc import Callable, Collection
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -18,8 +21,11 @@ from leanbase_relay.errors import (
     StoreUnusable,
 )
 from leanbase_relay.store import aside, damage, schema
+from leanbase_relay.store.chunk import Chunk, join
 from leanbase_relay.store.reader import Reader
 from leanbase_relay.store.recovery import Recovery
+from leanbase_relay.store.reserve import Reserve
+from leanbase_relay.store.row import row_of
 from leanbase_relay.store.schema import PAGE_BYTES
 from leanbase_relay.store.store import Store
 from leanbase_relay.store.totals import Position, Totals
@@ -29,6 +35,7 @@ from tests.support.damage import (
     Content,
     check_sums,
     drain,
+    event,
     fill,
     known,
     noise,
@@ -505,24 +512,75 @@ def test_an_id_that_nothing_could_follow_is_damage(path: Path, sound: Content) -
         assert max(sound.data) < newest < 1 << 40
 
 
-def test_a_chunk_whose_project_is_not_known_belongs_to_nobody(
-    path: Path, sound: Content
+def change(path: Path, statement: str, *values: object) -> None:
+    """Harm that SQLite itself does not notice."""
+    with closing(sqlite3.connect(path)) as conn, conn:
+        assert conn.execute(statement, values).rowcount == 1
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        ("events", 3),
+        ("events", 0),
+        ("events", 2 | 1 << 40),
+        ("bytes", -7),
+        ("project", "defaulu"),
+        ("project", "shop"),
+        ("id", 0),
+        ("id", -3),
+    ],
+)
+def test_what_a_row_says_of_its_chunk_is_put_right_by_the_checksum(
+    path: Path, sound: Content, column: str, value: object
 ) -> None:
-    leaf = sound.leaves["chunk"][-1]
-    page = page_of(path, leaf)
-    assert b"default\x02" in page
-    overwrite_page(path, leaf, page.replace(b"default\x02", b"dffault\x02"))
-    aside.suspect(path, "a checkup found it")
+    whole = events_of(path)
+    change(path, f"update chunk set {column} = ? where id = 60", value)  # noqa: S608
 
     with closing(recovered(path)) as store:
-        names = {name for (name,) in store._conn.execute("select project from chunk")}
-        assert names == set(PROJECTS) == set(store.totals)
-        assert salvaged_ids(path, sound) < set(sound.data)
-    assert lost(path) == sum(
-        events
-        for n, events in sound.events.items()
-        if n not in salvaged_ids(path, sound)
-    )
+        assert events_of(path) == whole
+        for name, one in store.totals.items():
+            assert one.backlog_events == sound.totals[name].backlog_events
+            assert one.accepted == sound.totals[name].accepted
+    assert lost(path) == 0
+
+
+def events_of(path: Path) -> Counter[tuple[str, bytes, int]]:
+    with closing(sqlite3.connect(path)) as conn:
+        return Counter(conn.execute("select project, data, events from chunk"))
+
+
+@pytest.mark.parametrize("events", [0, 3, 1 << 20])
+def test_a_chunk_that_nobody_can_be_told_of_counts_as_lost(
+    path: Path, sound: Content, events: int
+) -> None:
+    damaged = "update chunk set project = 'defaulu', events = ?, data = x'00'"
+    change(path, f"{damaged} where id = 60", events)
+
+    with closing(recovered(path)) as store:
+        assert set(store.totals) == set(PROJECTS)
+    assert lost(path) == sound.events[60]
+
+
+@pytest.mark.parametrize("done", [0, 2])
+@pytest.mark.parametrize("says", [1, 4, 9, 10, 1 << 30])
+def test_a_position_that_passes_over_events_is_not_believed(
+    tmp_path: Path, done: int, says: int
+) -> None:
+    """Events that were acknowledged were once passed over and counted nowhere."""
+    path = tmp_path / "relay.db"
+    events = join(event(number, 20) for number in range(10))
+    with closing(Store.open(path)) as store, store.transaction():
+        store.append(row_of(Chunk("default", 10, events), stamped=None), now_ms=1)
+        store.ack("default", Position(1, done))
+    change(path, "update project set position_events = ?", says)
+
+    with closing(recovered(path)) as store:
+        totals = store.totals["default"]
+        assert totals.position == Position(1, 0)
+        assert totals.backlog_events == 10
+        assert totals.accepted == 10 + done
+    assert lost(path) == 0
 
 
 def test_an_index_that_leads_back_does_not_send_the_same_events_for_ever(
@@ -858,13 +916,76 @@ def _salvage_without_room(path: Path) -> int:
     logging.disable(logging.CRITICAL)
     signal.alarm(20)
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    # Room for the tables and their log, and for little else.
-    resource.setrlimit(resource.RLIMIT_FSIZE, (120_000, 120_000))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (130_000, 130_000))
     try:
         opened(path)
     except StoreUnavailable as error:
         return 0 if "MiB of room" in str(error) else 2
     return 1
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """Of 16 MiB."""
+    path = tmp_path / "disk"
+    path.mkdir()
+    mount = f"mount -t tmpfs -o size=16m tmpfs {path} 2>/dev/null"
+    if os.geteuid() or os.system(mount):  # noqa: S605 - our own path
+        pytest.skip("NOT TESTED: a really full disk; needs root to mount one")
+    yield path
+    os.system(f"umount -l {path}")  # noqa: S605 - our own path
+
+
+def leave_free(disk: Path, size: int) -> None:
+    look = os.statvfs(disk)
+    free = look.f_bavail * look.f_frsize
+    (disk / "ballast").write_bytes(bytes(free - size))
+
+
+def test_a_salvage_may_have_the_room_of_the_reserve(disk: Path, sound: Content) -> None:
+    path = sound.copy_to(disk)
+    header(path, sound)
+    assert Reserve(path, 6 << 20).take()
+    leave_free(disk, 0)
+
+    with closing(recovered(path)) as store:
+        assert salvaged_ids(path, sound) == set(sound.data)
+        assert store.has_backlog
+
+
+def test_a_damaged_store_without_room_is_kept_for_later_and_the_relay_starts(
+    disk: Path, sound: Content, tmp_path: Path
+) -> None:
+    path = sound.copy_to(disk)
+    header(path, sound)
+    kept = path.read_bytes()
+    leave_free(disk, 512 << 10)
+
+    with closing(opened(path)) as store:
+        assert store.totals == {}
+    (report,) = aside.reports(path)
+    assert Path(report.file).read_bytes() == kept
+    assert "there was no room to salvage it" in report.sentence()
+    assert "rm " not in report.sentence()
+
+    # What operations.md says to do with it.
+    elsewhere = tmp_path / "relay.db"
+    shutil.copyfile(report.file, elsewhere)
+    with closing(recovered(elsewhere)):
+        assert salvaged_ids(elsewhere, sound) == set(sound.data)
+
+
+def test_a_start_on_a_full_disk_has_the_room_of_the_reserve(
+    disk: Path, sound: Content
+) -> None:
+    """SQLite's index of the log takes some."""
+    path = sound.copy_to(disk)
+    assert Reserve(path, 6 << 20).take()
+    leave_free(disk, 0)
+
+    with closing(opened(path)) as store:
+        assert store.totals == sound.totals
+    assert not path.with_name("relay.db.reserve").exists()
 
 
 # What is not damage is refused, and nothing is touched.
@@ -955,3 +1076,22 @@ def test_damage_is_told_from_a_full_disk(code: int, *, is_damage: bool) -> None:
 def test_an_error_of_ours_is_no_damage() -> None:
     assert not damage.is_damage(ValueError("wrong"))
     assert not damage.is_damage(None)
+
+
+@pytest.mark.parametrize(
+    ("cause", "is_full"),
+    [
+        (error_of(sqlite3.SQLITE_FULL), True),
+        (OSError(errno.ENOSPC, "No space left on device"), True),
+        (OSError(errno.EDQUOT, "Disk quota exceeded"), True),
+        (error_of(sqlite3.SQLITE_IOERR_WRITE), False),
+        (OSError(errno.EIO, "Input/output error"), False),
+    ],
+)
+def test_a_full_disk_is_told_by_its_number_and_not_by_a_word(
+    cause: Exception, *, is_full: bool
+) -> None:
+    wrapped = StoreUnavailable("/srv/full-moon/relay.db: it said no")
+    wrapped.__cause__ = cause
+
+    assert damage.is_for_want_of_room(wrapped) is is_full

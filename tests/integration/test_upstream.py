@@ -7,7 +7,6 @@ import os
 import socket
 import ssl
 import struct
-import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -46,6 +45,7 @@ def upstream_at(
     connect_timeout_seconds: float = 5.0,
     compression: str = "gzip",
     ca_file: Path | None = None,
+    proxy: str | None = None,
 ) -> Iterator[Upstream]:
     upstream = Upstream(
         url,
@@ -55,6 +55,7 @@ def upstream_at(
         connect_timeout_seconds=connect_timeout_seconds,
         compression=compression,
         ca_file=ca_file,
+        proxy=proxy,
     )
     try:
         yield upstream
@@ -540,26 +541,6 @@ def test_a_closed_upstream_leaves_no_connection_open() -> None:
 # TLS.
 
 
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Self-signed, for localhost; the key stands beside it."""
-    path = tmp_path_factory.mktemp("tls") / "cert.pem"
-    command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1"
-    command += (
-        " -nodes -days 2 -subj /CN=localhost -addext subjectAltName=DNS:localhost"
-    )
-    files = f" -keyout {path.with_name('key.pem')} -out {path}"
-    subprocess.run((command + files).split(), check=True, capture_output=True)
-    return path
-
-
-@pytest.fixture
-def tls(certificate: Path) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate, certificate.with_name("key.pem"))
-    return context
-
-
 def test_a_certificate_that_nobody_signed_is_refused(tls: ssl.SSLContext) -> None:
     with (
         RawUpstream(says(GOOD), tls=tls) as server,
@@ -650,3 +631,65 @@ def test_a_key_that_an_answer_quotes_is_masked() -> None:
 
     assert b"phc_test" not in found.body
     assert b"********" in found.body
+
+
+# Proxies.
+
+
+@pytest.mark.parametrize(
+    ("said", "verdict", "advice"),
+    [
+        ("407 Proxy Authentication Required", Verdict.HELD, "http://name:password@"),
+        ("403 Forbidden", Verdict.HELD, "check upstream.proxy and upstream.url"),
+        ("400 Bad Request", Verdict.HELD, "check upstream.proxy"),
+        ("502 Bad Gateway", Verdict.LATER, "502 Bad Gateway"),
+        ("429 Slow Down", Verdict.LATER, "429 Slow Down"),
+    ],
+)
+def test_a_proxy_that_does_not_connect_us_is_told_from_the_upstream(
+    said: str, verdict: Verdict, advice: str
+) -> None:
+    with (
+        RawUpstream(says(answer(said))) as proxy,
+        upstream_at("https://up.example", proxy=proxy.url) as upstream,
+    ):
+        got = send(upstream, ONE)
+
+    assert proxy.requests[0].startswith(b"CONNECT up.example:443 ")
+    assert got.proxy_status == int(said[:3])
+    assert not got.reached, "it was told the host's name, and no event"
+    judged = judge(got, now=0)
+    assert judged.verdict is verdict
+    assert advice in judged.reason
+    assert said in judged.reason
+
+
+def test_a_proxy_for_http_that_wants_a_password_says_so_too() -> None:
+    wants = says(answer("407 Proxy Authentication Required", b"<html>"))
+    with (
+        RawUpstream(wants) as proxy,
+        upstream_at("http://up.example", proxy=proxy.url) as upstream,
+    ):
+        judged = judge(send(upstream, ONE), now=0)
+
+    assert judged.verdict is Verdict.HELD
+    assert "http://name:password@" in judged.reason
+
+
+def test_an_answer_beyond_all_measure_is_read_in_part_and_says_so() -> None:
+    body = b'{"x":"' + b"y" * MAX_ANSWER_BYTES + b'"}'
+
+    got = answered(says(answer("200 OK", body)))
+
+    assert got.is_cut
+    assert len(got.body) == MAX_ANSWER_BYTES
+    assert "with more than 65,536 bytes" in judge(got, now=0).reason
+
+
+def test_an_answer_of_just_the_most_bytes_is_whole() -> None:
+    body = b'{"x":"' + b"y" * (MAX_ANSWER_BYTES - 8) + b'"}'
+
+    got = answered(says(answer("200 OK", body)))
+
+    assert (len(got.body), got.is_cut) == (MAX_ANSWER_BYTES, False)
+    assert judge(got, now=0).verdict is Verdict.DELIVERED

@@ -8,17 +8,26 @@ import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import pytest
 
-from leanbase_relay.errors import Stopping, StoreFull, StoreUnavailable
+from leanbase_relay.errors import (
+    ChangeFailed,
+    Stopping,
+    StoreFull,
+    StoreGone,
+    StoreUnavailable,
+)
+from leanbase_relay.store import lock
 from leanbase_relay.store.chunk import Chunk
 from leanbase_relay.store.deposit import DeadLetter, Deposit, FileId, FileProgress
 from leanbase_relay.store.merging import OLD_SECONDS
 from leanbase_relay.store.reader import Reader
 from leanbase_relay.store.reserve import Reserve
+from leanbase_relay.store.row import row_of
 from leanbase_relay.store.store import Store
 from leanbase_relay.store.totals import Position, Totals
 from leanbase_relay.store.writer import (
@@ -292,21 +301,53 @@ def test_what_comes_after_the_end_is_told_so(
     assert writer.waiting_bytes == 0
 
 
+def test_a_change_with_a_fault_is_undone_alone_and_its_caller_is_told(
+    store: GatedStore, clock: FakeClock, log: pytest.LogCaptureFixture
+) -> None:
+    """Beside it in the group: events before and after it, and another change."""
+
+    def faulty(store: Store) -> None:
+        store.learn("default", 77, upstream=1)
+        store.append(row_of(chunk(), stamped=None), now_ms=1)
+        store.refuse(replace(letter(b"x"), origin="\udcff"), now_ms=1)
+
+    writer = Writer(store, clock, limits=ROOMY)
+    before = writer.submit(deposit(b"{}"))
+    fault = writer.apply(faulty)
+    change = writer.apply(lambda store: store.learn("default", 9, upstream=1))
+    after = writer.submit(deposit(b"{}"))
+
+    assert writer.step()
+
+    with pytest.raises(ChangeFailed, match="surrogates not allowed") as raised:
+        fault.wait()
+    assert isinstance(raised.value.__cause__, UnicodeEncodeError)
+    for receipt in (before, change, after):
+        receipt.wait()
+    totals = store.totals["default"]
+    assert (totals.accepted, totals.refused, totals.learnt_bytes) == (2, 0, 9)
+    with closing(Reader(store.path)) as reader:
+        chunks = reader.peek("default", Position(0, 0), max_events=9, max_bytes=9999)
+    assert sum(one.events for one in chunks) == 2
+    assert [r.getMessage() for r in log.records] == ["change_failed"]
+    assert writer.trouble is None
+
+
 def test_a_fault_of_ours_ends_the_thread_and_leaves_nobody_waiting(
     store: GatedStore, clock: FakeClock
 ) -> None:
-    def fault(_: Store) -> None:
-        raise KeyError("a mistake")
-
+    """In a deposit: it is one with its neighbours, and cannot be left out."""
+    faulty = Deposit(refused=(replace(letter(b"x"), origin="\udcff"),))
     writer = Writer(store, clock, limits=ROOMY)
-    beside, faulty = writer.submit(deposit()), writer.apply(fault)
+    receipts = [writer.submit(deposit()), writer.submit(faulty)]
+    receipts.append(writer.apply(lambda _: None))
     writer.finish()
-    behind = writer.submit(deposit())
+    receipts.append(writer.submit(deposit()))
 
-    with pytest.raises(KeyError):
+    with pytest.raises(UnicodeEncodeError):
         writer.run()
 
-    for receipt in (beside, faulty, behind):
+    for receipt in receipts:
         with pytest.raises(Stopping):
             receipt.wait()
     assert store.totals == {}
@@ -655,3 +696,64 @@ def test_refused_lines_and_progress_are_kept_when_the_store_is_full(
     with pytest.raises(StoreFull):
         events.wait()
     assert store.totals["default"].refused == 1
+
+
+# Files that somebody removes.
+
+
+@pytest.mark.parametrize("name", ["relay.db", "relay.db-wal"])
+@pytest.mark.parametrize("how", [Path.unlink, lambda path: path.rename(f"{path}.old")])
+def test_stored_is_not_said_of_what_goes_into_a_file_that_was_removed(
+    store: GatedStore, clock: FakeClock, how: Callable[[Path], object], name: str
+) -> None:
+    """It once was, for ever, and the next start had nothing of it."""
+    writer = Writer(store, clock, limits=ROOMY)
+    before = writer.submit(deposit())
+    writer.step()
+    before.wait()
+
+    how(store.path.with_name(name))
+    after = writer.submit(deposit())
+    with pytest.raises(StoreGone, match=rf"{name} was removed or replaced"):
+        writer.step()
+
+    with pytest.raises(Stopping):
+        after.wait()
+
+
+def test_a_writer_that_has_nothing_to_do_sees_it_too(
+    store: GatedStore, clock: FakeClock
+) -> None:
+    writer = Writer(store, clock, limits=ROOMY)
+    store.path.unlink()
+
+    with pytest.raises(StoreGone):
+        writer.step()
+
+
+def test_a_store_that_was_removed_is_not_made_anew_after_trouble(
+    store: GatedStore,
+) -> None:
+    store.path.unlink()
+
+    with pytest.raises(StoreGone):
+        store.reopen()
+    assert not store.path.exists()
+
+
+def test_who_removes_the_lock_ends_the_relay_that_holds_it(
+    store: GatedStore, clock: FakeClock
+) -> None:
+    """It lets a second one in, and two would write one store."""
+    with lock.held(store.path) as held:
+        writer = Writer(store, clock, limits=ROOMY, lock=held)
+        idle(writer)
+        store.path.with_name("relay.db.lock").unlink()
+        clock.now += 1.0
+        change = writer.submit(deposit())
+        with pytest.raises(StoreGone, match=r"relay\.db\.lock was removed"):
+            writer.step()
+
+    with pytest.raises(Stopping):
+        change.wait()
+    assert "default" not in store.totals

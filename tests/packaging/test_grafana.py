@@ -16,7 +16,6 @@ from leanbase_relay.forward.verdict import Answer
 from leanbase_relay.observe.metrics import Measured, exposition
 from leanbase_relay.status import screen_status
 from leanbase_relay.store.commits import Commits
-from tests.unit.test_batch import built, chunk
 from tests.unit.test_status import BUSY, view
 
 GRAFANA = Path(__file__).parents[2] / "examples" / "grafana"
@@ -30,7 +29,7 @@ OF_PROMETHEUS = {"instance", "job", "le"}
 def labels() -> dict[str, set[str]]:
     """Each sample's name, and the labels that it has."""
     attempts = Attempts()
-    attempts.note(Answer(status=200), built(chunk(1, 0)), seconds=0.1)
+    attempts.note(Answer(status=200), events=1, size=2, seconds=0.1)
     look = screen_status(view(projects={"default": BUSY}))
     text = exposition(look, Measured(Commits(), {"default": attempts}))
     found: dict[str, set[str]] = defaultdict(set)

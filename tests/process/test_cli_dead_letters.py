@@ -273,7 +273,83 @@ def test_an_export_with_all_facts_is_an_object_a_letter(short_dir: Path) -> None
     assert list(text)[: len(MEMBERS)] == MEMBERS
 
 
+@RUNNING
+def test_what_is_exported_and_sent_comes_back_to_where_it_was(
+    short_dir: Path, *, running: bool
+) -> None:
+    """1. Of two projects, one of them an import. 2. Both come home by a pipe."""
+    with refusing(2) as sink, RelayProcess(short_dir, sink.url, PROJECTS) as r:
+        options = ("--project", "shop", "--historical-migration")
+        r.command("send", *options, stdin=GOOD)
+        eventually(lambda: r.status()["totals"]["dead"] == 1)
+        r.command("send", stdin=GOOD)
+        eventually(lambda: r.status()["totals"]["dead"] == 2)
+        if not running:
+            r.stop()
+        exported = r.command("dead-letters", "export")
+        if not running:
+            r.start()
+        again = r.command("send", stdin=exported.stdout.encode())
+        eventually(lambda: r.status()["totals"]["delivered"] == 2)
+        projects = r.status()["projects"]
+
+        rows = {
+            (row.api_key, row.historical)
+            for request in sink.requests
+            for row in request.rows
+        }
+
+    assert again.stdout == "stored 2, refused 0\n"
+    assert {name: one["totals"]["delivered"] for name, one in projects.items()} == {
+        "default": 1,
+        "shop": 1,
+    }
+    assert rows == {("phc_shop", True), ("phc_test", False)}
+    assert '"total":1.10' in exported.stdout
+
+
 # Letting go.
+
+
+@RUNNING
+def test_what_died_after_an_export_is_not_purged_with_it(
+    short_dir: Path, *, running: bool
+) -> None:
+    with refusing() as sink, relay_with_letters(short_dir, sink) as r:
+        told = r.command("dead-letters", "export").stderr
+        some = r.command("dead-letters", "export", "--door", "intake").stderr
+        r.command("send", stdin=BAD)
+        if not running:
+            r.stop()
+
+        done = r.command("dead-letters", "purge", "--upto", "2", "--yes")
+
+        assert told.endswith("dead-letters purge --upto 2\n")
+        assert some.endswith("purge --upto 2\n  with the same filters\n")
+        assert done.stdout.startswith("Deleted 2 dead letters, ")
+        assert [one["id"] for one in listed(r)] == [3]
+
+
+@RUNNING
+@pytest.mark.parametrize("command", ["list", "export", "purge", "requeue"])
+def test_names_that_cannot_be_meant_are_a_wrong_command_line(
+    short_dir: Path, command: str, *, running: bool
+) -> None:
+    relay = RelayProcess(short_dir, settings=PROJECTS)
+    if running:
+        relay.start()
+    done = [
+        relay.command("dead-letters", command, "--project", "shpo"),
+        relay.command("dead-letters", command, "--project", "\udcff"),
+        relay.command("dead-letters", command, "--event", "\udcff"),
+    ]
+    if running:
+        assert relay.stop() == 0
+
+    assert [one.returncode for one in done] == [2, 2, 2]
+    assert "there is no project shpo; did you mean shop?" in done[0].stderr
+    for one in done[1:]:
+        assert r"'\udcff' is not UTF-8" in one.stderr
 
 
 @RUNNING

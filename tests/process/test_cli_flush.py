@@ -2,9 +2,11 @@
 
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from leanbase_relay import control
 from leanbase_relay.sink import Fault, Script, Sink
 from tests.support.process import RelayProcess
 from tests.support.waiting import eventually
@@ -69,6 +71,62 @@ def test_a_hold_that_a_flush_mends_is_a_success(short_dir: Path) -> None:
         done = relay.command("flush", "--wait", "15")
 
     assert done.returncode == 0
+
+
+TWO: dict[str, dict[str, Any]] = {
+    "batch": {"max_wait": "1h"},
+    "projects": {"shop": {"api_key": "phc_shop"}},
+}
+
+
+def test_one_project_can_be_flushed_alone(short_dir: Path) -> None:
+    with Sink() as sink, RelayProcess(short_dir, sink.url, TWO) as relay:
+        relay.command("send", stdin=EVENT * 3)
+        relay.command("send", "--project", "shop", stdin=EVENT * 2)
+
+        done = relay.command("flush", "--project", "shop", "--wait", "5")
+
+        assert (done.returncode, done.stdout) == (0, "The backlog is empty.\n")
+        assert sink.counts.events == 2
+        projects = relay.status()["projects"]
+    assert projects["default"]["backlog"]["events"] == 3
+
+
+def test_who_waits_for_the_upstream_all_the_same_is_named(short_dir: Path) -> None:
+    script = Script().then_always(Fault.answer(429, retry_after=600))
+    with Sink(script=script) as sink, RelayProcess(short_dir, sink.url, TWO) as relay:
+        relay.command("send", "--project", "shop", stdin=EVENT)
+        assert relay.command("flush").stderr == ""
+        eventually(lambda: relay.status()["state"] == "backing_off")
+
+        done = relay.command("flush")
+        other = relay.command("flush", "--project", "default")
+
+    assert (done.returncode, done.stdout) == (0, "")
+    assert other.stdout == "Sending 0 events.\n"
+    assert done.stderr == (
+        "Project shop waits 10 min more: the upstream asked for it (Retry-After).\n"
+    )
+    assert other.stderr == ""
+
+
+def test_a_project_that_is_not_there_is_a_wrong_command_line(short_dir: Path) -> None:
+    with RelayProcess(short_dir, settings=TWO) as relay:
+        typo = relay.command("flush", "--project", "shpo")
+        bytes_ = relay.command("flush", "--project", "\udcff")
+
+    assert typo.returncode == bytes_.returncode == 2
+    assert "there is no project shpo; did you mean shop?" in typo.stderr
+    assert r"'\udcff' is not UTF-8" in bytes_.stderr
+
+
+@pytest.mark.parametrize("project", ["gone", "", 7, [], {}])
+def test_a_request_for_no_project_ends_nobody(short_dir: Path, project: object) -> None:
+    with RelayProcess(short_dir) as relay:
+        answer = control.ask(relay.control, "flush", project=project)
+
+        assert answer == {"error": f"project {project} is not configured"}
+        assert relay.status()["running"]
 
 
 def test_a_hanging_daemon_is_named(short_dir: Path) -> None:

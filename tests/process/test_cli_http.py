@@ -101,6 +101,26 @@ def test_other_addresses_need_a_restart_and_say_so(short_dir: Path) -> None:
         assert problem == "The configuration changed in http: restart the relay."
 
 
+def test_a_second_sighup_does_not_hide_that_a_restart_is_needed(
+    short_dir: Path,
+) -> None:
+    """1. Another address. 2. The same again. 3. The one of the start."""
+    first = listening(f"127.0.0.1:{free_port()}")
+    with RelayProcess(short_dir, settings=first) as relay:
+
+        def reloaded(times: int) -> list[str]:
+            relay.signal(signal.SIGHUP)
+            eventually(lambda: relay.log.count("config_reloaded") == times)
+            problems: list[str] = relay.status()["problems"]
+            return problems
+
+        relay.configure(settings=listening(f"127.0.0.1:{free_port()}"))
+        assert len(reloaded(1)) == 1
+        assert len(reloaded(2)) == 1
+        relay.configure(settings=first)
+        assert reloaded(3) == []
+
+
 def test_a_request_that_is_on_its_way_at_the_stop_is_finished(short_dir: Path) -> None:
     path = short_dir / "http.sock"
     whole = request(spelled(batch(event(1))))

@@ -59,6 +59,17 @@ def test_export_may_be_of_one_name(relay: RelayProcess) -> None:
     assert len(named.stdout.splitlines()) == 12
 
 
+def test_export_and_peek_may_be_of_a_time(relay: RelayProcess) -> None:
+    def lines(*arguments: str) -> int:
+        return len(relay.command(*arguments).stdout.splitlines())
+
+    assert lines("export", "--newer-than", "1h") == 12
+    assert lines("export", "--older-than", "1h") == 0
+    assert lines("peek", "--older-than", "1h") == 0
+    assert lines("peek", "--event", "order placed", "--newer-than", "1h") == 10
+    assert relay.command("export", "--newer-than", "soon").returncode == 2
+
+
 def test_query_answers_in_json_lines_or_csv(relay: RelayProcess) -> None:
     question = "select event, count(*) as n from events group by 1"
 
@@ -78,6 +89,24 @@ def test_a_statement_that_writes_is_refused(relay: RelayProcess) -> None:
     assert done.returncode == 2
     assert "only questions (select …)" in done.stderr
     assert len(relay.command("export").stdout.splitlines()) == 12
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["peek", "--project", "\udcff"],
+        ["export", "--project", "\udcff"],
+        ["export", "--event", "\udcff"],
+        ["query", "select '\udcff'"],
+    ],
+)
+def test_bytes_that_are_no_text_are_a_wrong_command_line(
+    short_dir: Path, arguments: list[str]
+) -> None:
+    done = RelayProcess(short_dir).command(*arguments)
+
+    assert done.returncode == 2
+    assert "is not UTF-8" in done.stderr
 
 
 def test_before_there_is_a_store_there_is_nothing_to_see(short_dir: Path) -> None:

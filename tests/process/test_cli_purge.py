@@ -1,11 +1,14 @@
 """`purge` gives up a backlog, and what it gives up is counted."""
 
 import json
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from leanbase_relay.sink import Sink
+from leanbase_relay import control
+from leanbase_relay.sink import Fault, Script, Sink
+from leanbase_relay.store.backlog import BacklogReader
 from tests.support.process import RelayProcess
 from tests.support.terminal import Terminal
 from tests.support.waiting import eventually
@@ -83,6 +86,64 @@ def test_a_person_is_asked(short_dir: Path, answer: str, code: int, gone: int) -
             assert terminal.wait() == code
 
         assert dropped(relay) == gone
+
+
+@RUNNING
+def test_a_project_that_cannot_be_meant_is_a_wrong_command_line(
+    short_dir: Path, *, running: bool
+) -> None:
+    with RelayProcess(short_dir, settings=PROJECTS) as relay:
+        relay.command("send", stdin=EVENT)
+        if not running:
+            relay.stop()
+
+        typo = relay.command("purge", "--project", "defualt", "--yes")
+        other = relay.command("purge", "--project", "\udcff", "--yes")
+
+        assert typo.returncode == other.returncode == 2
+        assert "there is no project defualt; did you mean default?" in typo.stderr
+        assert r"'\udcff' is not UTF-8" in other.stderr
+        assert backlog(relay)["default"] == 1
+
+
+def test_a_project_that_is_not_configured_any_more_can_be_purged(
+    short_dir: Path,
+) -> None:
+    with RelayProcess(short_dir, settings=PROJECTS) as relay:
+        relay.command("send", "--project", "shop", stdin=EVENT)
+        relay.stop()
+        relay.configure()
+        relay.start()
+
+        done = relay.command("purge", "--project", "shop", "--yes")
+        none = relay.command("purge", "--project", "shop", "--yes")
+
+    assert (done.returncode, none.returncode) == (0, 0)
+    assert done.stdout.startswith("Gave up 1 event, ")
+    assert none.stdout == "Nothing of that is waiting.\n"
+
+
+def test_a_purge_lets_a_held_project_go_on(short_dir: Path) -> None:
+    """What is held is given up; what came later need not wait for its next attempt."""
+    patient = {"retry": {"max_delay": "1h"}}
+    wrong_key = Script().then(Fault.answer(401))
+    with (
+        Sink(script=wrong_key) as sink,
+        RelayProcess(short_dir, sink.url, patient) as relay,
+    ):
+        relay.command("send", stdin=EVENT)
+        eventually(lambda: relay.status()["state"] == "held")
+        with closing(BacklogReader(relay.store)) as reader:
+            upto = reader.highest()
+        relay.command("send", "--historical-migration", stdin=EVENT)
+
+        after: int | None = 0
+        while after is not None:
+            asked = control.ask(relay.control, "purge_backlog", upto=upto, after=after)
+            after = asked["after"]
+
+        assert sink.wait_for(1, within_seconds=5)
+        assert dropped(relay) == 1
 
 
 @pytest.mark.slow

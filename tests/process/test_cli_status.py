@@ -41,7 +41,13 @@ def check_shape(look: dict[str, Any]) -> None:
     }
     assert set(look["backlog"]) == BACKLOG
     assert set(look["totals"]) == TOTALS
-    assert set(look["store"]) == {"path", "bytes", "max_bytes", "disk_free_bytes"}
+    assert set(look["store"]) == {
+        "path",
+        "bytes",
+        "max_bytes",
+        "disk_free_bytes",
+        "lost_events",
+    }
     assert set(look["spool"]) == {"path", "waiting_files", "ignored_files"}
     for project in look["projects"].values():
         assert set(project) == {"state", "backlog", "totals", "upstream", "profiles"}

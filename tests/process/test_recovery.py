@@ -1,5 +1,6 @@
 """The daemon and a damaged store: it starts, says so, delivers, and does not loop."""
 
+import contextlib
 import os
 import shutil
 import signal
@@ -27,6 +28,7 @@ from tests.support.damage import (
     page_of,
     uuid,
 )
+from tests.support.intake import Client, event
 from tests.support.process import COMMAND, RelayProcess, environment
 from tests.support.waiting import eventually
 
@@ -369,3 +371,31 @@ def test_the_start_is_quick_on_a_backlog_of_five_million_events(
     used = after.children_user - before.children_user
     used += after.children_system - before.children_system
     assert used < 1.5, "of the processor, all told"
+
+
+@pytest.mark.parametrize(
+    ("gone", "kept"), [(("-wal",), True), (("", "-wal", "-shm"), False)]
+)
+def test_files_that_are_removed_while_it_runs_end_it_and_nothing_is_called_stored(
+    short_dir: Path, gone: tuple[str, ...], *, kept: bool
+) -> None:
+    """Steps: store; remove; an event that is not stored; start again.
+
+    What is in the log alone is saved when the relay ends, as long as its file is there.
+    """
+    with RelayProcess(short_dir) as relay:
+        with Client(relay.socket) as client:
+            client.send(event(0))
+            assert client.reply() == {"stored": 1, "refused": 0}
+            for part in gone:
+                (short_dir / f"relay.db{part}").unlink()
+            with contextlib.suppress(BrokenPipeError):  # it may have seen it already
+                client.send(event(1))
+            assert client.rest() == []
+        assert relay.child.wait(10) == 1
+        assert "store_gone error=" in relay.log
+        assert "was removed or replaced while the relay ran" in relay.log
+
+        relay.start()
+        # The second event may be there too: it was on its way, and never acknowledged.
+        assert (relay.status()["totals"]["accepted"] >= 1) == kept

@@ -5,8 +5,8 @@ What can be read is known without our reader: each chunk of which no page was to
 
 import shutil
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +18,15 @@ from leanbase_relay.store import aside, wal
 from leanbase_relay.store.schema import PAGE_BYTES
 from leanbase_relay.store.store import Store
 from leanbase_relay.store.totals import Totals
-from tests.support.damage import Content, drain, fill, known, noise
+from tests.support.damage import (
+    Content,
+    check_totals,
+    drain,
+    fill,
+    known,
+    noise,
+    opened,
+)
 
 FRAME = 24 + PAGE_BYTES
 MEMORY = Path("/dev/shm")  # noqa: S108 - where names are made safely
@@ -84,6 +92,24 @@ def killed(tmp_path_factory: pytest.TempPathFactory) -> Content:
         shutil.copyfile(f"{store.path}{part}", directory / f"relay.db{part}")
     store.close()
     return known(directory / "relay.db")
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Content:
+    """Each table is one page, so that a flip hits what matters."""
+    store = Store.open(tmp_path_factory.mktemp("small") / "relay.db")
+    fill(store, chunks=12, longest=20)
+    store.close()
+    return known(store.path)
+
+
+def cells_of(content: Content, table: str) -> list[int]:
+    """Where in the file the heads and rows of a table of one page stand."""
+    (leaf,) = content.leaves[table]
+    at = (leaf - 1) * PAGE_BYTES
+    page = content.path.read_bytes()[at : at + PAGE_BYTES]
+    rows, start = int.from_bytes(page[3:5]), int.from_bytes(page[5:7])
+    return [at + place for place in (*range(8 + 2 * rows), *range(start, PAGE_BYTES))]
 
 
 def untouched(content: Content, path: Path) -> set[int]:
@@ -168,5 +194,40 @@ def test_a_killed_store(killed: Content, examples: int) -> None:
             path.write_bytes(file.done_to(path.read_bytes()))
             log_of(path).write_bytes(log.done_to(log_of(path).read_bytes()))
             check(killed, path)
+
+    start()
+
+
+def flipped(content: Content, flips: Iterable[tuple[int, int]]) -> None:
+    """The store starts, and its accounts add up."""
+    with copy_of(content) as path:
+        data = bytearray(path.read_bytes())
+        for at, bit in flips:
+            data[at] ^= 1 << bit
+        path.write_bytes(data)
+        with closing(opened(path)) as store:
+            check_totals(store)
+
+
+def test_no_flipped_bit_in_the_totals_keeps_the_relay_from_starting(
+    small: Content,
+) -> None:
+    """A row that reads as one without values was once the end of each start."""
+    for at in cells_of(small, "project"):
+        for bit in range(8):
+            flipped(small, [(at, bit)])
+
+
+@pytest.mark.parametrize("examples", [100, pytest.param(5000, marks=pytest.mark.slow)])
+def test_no_flipped_bits_of_any_table_keep_the_relay_from_starting(
+    small: Content, examples: int
+) -> None:
+    places = [at for table in small.leaves for at in cells_of(small, table)]
+    flip = st.tuples(st.sampled_from(places), st.integers(0, 7))
+
+    @run_examples(examples)
+    @given(flips=st.lists(flip, min_size=1, max_size=3))
+    def start(flips: list[tuple[int, int]]) -> None:
+        flipped(small, flips)
 
     start()

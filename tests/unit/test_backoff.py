@@ -39,33 +39,32 @@ def test_retry_after_is_a_floor() -> None:
     assert delay_after(1, Judgement(Verdict.HELD, not_before_seconds=900)) == 900
 
 
-def attempts(answers: list[Judgement], max_attempts: int | None) -> int:
-    """How many are made before the policy is done, or the answers are."""
-    made = 0
-
-    def attempt() -> Judgement:
-        nonlocal made
-        made += 1
-        return answers[made - 1]
-
-    retrying(
+def delays(answers: list[Judgement], *, attempts_before: int = 0) -> list[float]:
+    """The delays between the attempts that are made until the policy is done."""
+    waited: list[float] = []
+    policy = retrying(
         first_seconds=1,
-        max_seconds=2,
-        max_attempts=max_attempts,
-        sleep=lambda _: None,
+        max_seconds=300,
+        attempts_before=attempts_before,
+        sleep=waited.append,
         check_stop=lambda: None,
         on_delay=lambda *_: None,
-    )(attempt)
-    return made
+    )
+    left = iter(answers)
+    policy(lambda: next(left))
+    assert list(left) == []
+    return waited
 
 
 def test_it_is_tried_until_there_is_a_decision() -> None:
-    assert attempts([LATER, HELD, LATER, DELIVERED], None) == 4
+    assert len(delays([LATER, HELD, LATER, DELIVERED])) == 3
 
 
-def test_attempts_are_given_up_only_when_they_are_used_up() -> None:
-    assert attempts([LATER] * 3, 3) == 3
+def test_what_was_tried_in_vain_before_counts_for_the_ceiling() -> None:
+    """A batch that is begun anew again and again must not hurry a sick upstream."""
+    fresh = [delays([LATER, DELIVERED])[0] for _ in range(100)]
+    later = [delays([LATER, DELIVERED], attempts_before=8)[0] for _ in range(100)]
 
-
-def test_what_is_held_is_never_given_up() -> None:
-    assert attempts([HELD] * 9 + [DELIVERED], 3) == 10
+    assert max(fresh) <= 1
+    assert max(later) > 30
+    assert max(later) <= 256

@@ -108,6 +108,16 @@ size         44 B
     )
 
 
+def test_names_without_end_are_cut_on_the_screen_and_nowhere_else() -> None:
+    long = kept(event="e" * 5000, distinct_id="d" * 201)
+
+    shown = click.unstyle(letter_screen.facts(long, NOW))
+
+    assert f"event        {'e' * 199}…\n" in shown
+    assert f"distinct_id  {'d' * 199}…\n" in shown
+    assert letter_screen.summary(long)["event"] == "e" * 5000
+
+
 def test_of_a_damaged_chunk_no_bytes_are_shown() -> None:
     shown = letter_screen.facts(kept(line=b"x\x9c\x00", events=3), NOW)
 

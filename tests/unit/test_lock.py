@@ -30,6 +30,17 @@ def test_a_second_holder_is_told_who_the_first_is(tmp_path: Path) -> None:
         pass  # it is free again
 
 
+def test_a_link_leads_to_the_same_lock(tmp_path: Path) -> None:
+    """Two daemons once wrote one store, each with a lock of its own."""
+    store, link = tmp_path / "relay.db", tmp_path / "elsewhere.db"
+    link.symlink_to(store)
+    with lock.held(store), pytest.raises(StoreHeld), lock.held(link):
+        pass
+
+    with lock.held(link):
+        assert lock.holder(store) == os.getpid()
+
+
 def test_a_lock_left_by_a_crash_is_nobodys(tmp_path: Path) -> None:
     store = tmp_path / "relay.db"
     store.with_name("relay.db.lock").write_text("4711\n")

@@ -9,7 +9,6 @@ from leanbase_relay.measures import Histogram, Tally
 from leanbase_relay.store.chunk import Chunk
 from leanbase_relay.store.commits import Commits
 from leanbase_relay.store.deposit import DeadLetter, Deposit
-from tests.unit.test_batch import built, chunk
 
 
 def test_a_bucket_holds_what_is_not_above_its_bound() -> None:
@@ -60,7 +59,7 @@ def test_attempts_are_counted_by_status_and_silence_by_its_reason() -> None:
         Answer(silence=Silence.TIMEOUT),
         Answer(status=999),
     ):
-        attempts.note(answer, built(chunk(1, 0, 1, 2)), seconds=0.2)
+        attempts.note(answer, events=3, size=20, seconds=0.2)
 
     assert attempts.by_status.read() == {"200": 1, "503": 1, "timeout": 1, "other": 1}
     assert attempts.seconds.read().buckets[-1] == (math.inf, 4)

@@ -7,12 +7,11 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from leanbase_relay.forward.attempts import Attempts
-from leanbase_relay.forward.lane import LaneStatus
+from leanbase_relay.forward.standing import LaneStatus
 from leanbase_relay.forward.verdict import Answer
 from leanbase_relay.observe.metrics import PREFIX, Measured, exposition
 from leanbase_relay.status import ProjectView, screen_status
 from leanbase_relay.store.commits import Commits
-from tests.unit.test_batch import built, chunk
 from tests.unit.test_status import BUSY, NOW, TOTALS, lane, view
 
 Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
@@ -86,7 +85,7 @@ def test_what_was_measured_is_told() -> None:
     commits, attempts = Commits(), Attempts()
     commits.seconds.note(0.003)
     commits.turned_away.note("full", 7)
-    attempts.note(Answer(status=503), built(chunk(1, 0, 1, 2)), seconds=0.2)
+    attempts.note(Answer(status=503), events=3, size=20, seconds=0.2)
 
     told = samples(Measured(commits, {"default": attempts}))
 

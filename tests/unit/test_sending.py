@@ -75,6 +75,16 @@ def test_one_that_is_refused_alone_is_decided() -> None:
     assert list(one.settled()) == [Settled(Position(2, 0), one.batch, judgement)]
 
 
+def test_halves_come_to_the_whole() -> None:
+    one = sending(b"{}", b'{"n":1}', b'{"n":2}')
+
+    first, second = one.halves()
+
+    assert (first.undecided, second.undecided) == (1, 2)
+    assert (first.batch, second.batch) == one.batch.halves()
+    assert (first.size, second.size, one.size) == (2, 15, 18)
+
+
 def test_what_is_reopened_is_not_settled() -> None:
     one = sending(b"{}")
     one.judge(BAD, now=NOW)

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from leanbase_relay.forward.lane import LaneStatus
+from leanbase_relay.cli import brief
+from leanbase_relay.forward.standing import LaneStatus
 from leanbase_relay.status import (
     STATES,
     ProjectView,
@@ -18,6 +19,7 @@ from leanbase_relay.status import (
     screen_status,
     status,
 )
+from leanbase_relay.store.aside import Report
 from leanbase_relay.store.reader import Life, Oldest
 from leanbase_relay.store.totals import Position, Totals
 
@@ -52,6 +54,24 @@ def view(**members: object) -> View:
 
 def lane(state: str, **members: object) -> ProjectView:
     return replace(BUSY, lane=LaneStatus(state=state, **members))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("learnt", "is_problem"), [(0, False), (1 << 18, True), (1 << 20, False)]
+)
+def test_requests_that_have_to_be_small_are_a_problem(
+    learnt: int, *, is_problem: bool
+) -> None:
+    slow = lane("flowing", learnt_bytes=learnt)
+    slow = replace(slow, max_request_bytes=4 << 20)
+
+    problems = status(view(projects={"shop": slow}))["problems"]
+
+    assert len(problems) == is_problem
+    if is_problem:
+        assert "Project shop sends requests of 256.0 KiB at most" in problems[0]
+        assert "batch.max_bytes is 4.0 MiB" in problems[0]
+        assert "client_max_body_size" in problems[0]
 
 
 @pytest.mark.parametrize(
@@ -295,7 +315,7 @@ def test_what_the_upstream_refused_in_the_last_day_is_told_once() -> None:
     (problem,) = look["problems"]
     assert "of project default, shop." in problem
     assert "dead-letters list" in problem
-    assert exit_code(look["state"]) == 0, "it calls for nobody at night"
+    assert exit_code(look) == 0, "it calls for nobody at night"
 
 
 def test_letters_that_were_given_up_are_told_while_there_are_others() -> None:
@@ -328,7 +348,38 @@ def test_the_screen_is_told_of_dead_letters_and_machines_what_the_contract_says(
     list(zip(STATES, [0, 0, 1, 1, 1, 1, 3], strict=True)),
 )
 def test_the_exit_code_follows_from_the_state(state: str, code: int) -> None:
-    assert exit_code(state) == code
+    look = {"state": state, "store": {"lost_events": 0}}
+
+    assert exit_code(look) == code
+
+
+@pytest.mark.parametrize("lost", [{"default": 3}, {"default": None}])
+def test_events_that_are_lost_call_for_somebody_until_the_file_is_removed(
+    lost: dict[str, int | None],
+) -> None:
+    report = Report("/nowhere/relay.db.damaged-1", "its first page", lost=lost)
+
+    look = status(view(store=replace(STORE, set_aside=[report])))
+
+    assert look["state"] == "idle"
+    assert look["store"]["lost_events"] == lost["default"]
+    assert exit_code(look) == 1
+    assert brief.one_line(look).startswith(
+        "LEANBASE-RELAY CRITICAL: idle, backlog empty, events were lost"
+    )
+    whole = replace(report, lost={"default": 0})
+    look = status(view(store=replace(STORE, set_aside=[whole])))
+    assert exit_code(look) == 0
+    assert len(look["problems"]) == 1
+
+
+def test_a_store_that_was_not_salvaged_calls_for_somebody() -> None:
+    report = Report("/nowhere/relay.db.damaged-1", "it is", is_salvaged=False)
+
+    look = status(view(store=replace(STORE, set_aside=[report])))
+
+    assert look["store"]["lost_events"] is None
+    assert exit_code(look) == 1
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import pytest
 
 from leanbase_relay.forward.batch import Batch, Piece
 from leanbase_relay.forward.sending import Settled
-from leanbase_relay.forward.v1 import V1Sending, as_v1
+from leanbase_relay.forward.v1 import MOST_ASKED, V1Sending, as_v1
 from leanbase_relay.forward.verdict import Answer, Judgement, Verdict
 from leanbase_relay.store.totals import Position
 
@@ -200,6 +200,87 @@ def test_what_is_given_up_is_refused_and_what_was_taken_is_not() -> None:
         (Position(1, 2), "wants 1 of the events again"),
         (Position(2, 0), None),
     ]
+
+
+def test_what_is_divided_is_only_what_is_undecided_and_each_half_knows_the_rest() -> (
+    None
+):
+    """1. Of six events one is taken, one dropped, four are wanted again.
+    2. The four are refused as a whole. 3. Each half sends two, and settles in order.
+    """
+    one = of(6)
+    asked(one, says("ok", "retry", "drop x", "retry", "retry", "retry"))
+    assert parts(one) == [(Position(1, 1), None)]
+    assert asked(one, Answer(400, b"no")).verdict is Verdict.REFUSED
+
+    first, second = one.halves()
+
+    assert (first.undecided, second.undecided) == (2, 2)
+    assert uuids_sent(first) == [1, 3]
+    assert uuids_sent(second) == [4, 5]
+    assert first.size == len(event(1)) + 1 + len(event(3))
+    first.judge(says(None, "ok", None, "ok"), now=NOW)
+    assert parts(first) == [
+        (Position(1, 2), None),
+        (Position(1, 3), "answered 200, drop (x)"),
+        (Position(1, 4), None),
+    ]
+    second.judge(says(None, None, None, None, "ok", "ok"), now=NOW)
+    assert parts(second) == [(Position(2, 0), None)]
+    created = {
+        json.loads(half.request(key="k", now=NOW).body)["created_at"]
+        for half in (one, first, second)
+    }
+    assert len(created) == 1
+
+
+def test_the_size_is_that_of_the_last_request() -> None:
+    one = of(3)
+    whole = one.size
+
+    asked(one, says("ok", "retry", "ok"))
+
+    assert (whole, one.size) == (one.batch.size, one.batch.size)
+    one.request(key="k", now=NOW)
+    assert one.size == len(event(1))
+
+
+@pytest.mark.parametrize(
+    "odd", ["7", '{"result":7}', '{"details":"d"}', "null", '"ok"', "[1]"]
+)
+def test_an_odd_member_hides_no_other(odd: str) -> None:
+    one = of(3)
+    body = '{"results":{"%s":%s,"%s":{"result":"ok","details":{"a":1}},"x":[]}}'
+
+    judgement = asked(one, Answer(200, (body % (uuid(0), odd, uuid(1))).encode()))
+
+    assert judgement.verdict is Verdict.LATER
+    assert uuids_sent(one) == [0, 2]
+
+
+def test_an_answer_with_nothing_but_odd_members_is_not_this_protocol() -> None:
+    one = of(2)
+    body = json.dumps({"results": {uuid(0): "ok", uuid(1): "ok"}}).encode()
+
+    assert asked(one, Answer(200, body)).verdict is Verdict.HELD
+    assert one.undecided == 2
+
+
+def test_an_event_that_is_wanted_again_and_again_is_for_the_operator() -> None:
+    """While a 503 between two answers counts for nothing: nobody looked at it."""
+    one = of(3)
+    for _ in range(MOST_ASKED - 1):
+        assert asked(one, says("retry", "ok", None)).verdict is Verdict.LATER
+        assert asked(one, Answer(503)).verdict is Verdict.LATER
+
+    judgement = asked(one, says("retry", "ok", None))
+
+    assert judgement.verdict is Verdict.HELD
+    assert "wants 2 of the events again, for the 20th time" in judgement.reason
+    assert "retry.max_attempts" in judgement.reason
+    assert list(one.settled()) == []
+    assert asked(one, says("ok", "ok", "ok")).verdict is Verdict.DELIVERED
+    assert parts(one) == [(Position(2, 0), None)]
 
 
 @pytest.mark.parametrize("status", [404, 405])

@@ -43,9 +43,29 @@ def test_an_empty_204_is_delivery_and_a_full_one_is_not() -> None:
     assert judge(Answer(status=204, body=b"x"), now=NOW).verdict is Verdict.HELD
 
 
-@pytest.mark.parametrize("body", [b"", b"ok", b"[]", b"1", b'{"status":', b"[" * 9999])
+@pytest.mark.parametrize("body", [b"", b"ok", b"[]", b"1", b"{]", b"[1,", b"[" * 9999])
 def test_anything_else_with_200_is_not_delivery(body: bytes) -> None:
     assert judge(Answer(status=200, body=body), now=NOW).verdict is Verdict.HELD
+
+
+@pytest.mark.parametrize("body", [b'{"status":', b'{"results":{"a":{}}', b" {"])
+def test_a_yes_that_breaks_off_is_no_answer(body: bytes) -> None:
+    judged = judge(Answer(status=200, body=body), now=NOW)
+
+    assert judged.verdict is Verdict.LATER
+    assert f"breaks off after {len(body)} bytes" in judged.reason
+
+
+def test_a_yes_that_is_too_long_to_be_read_is_held_and_says_so() -> None:
+    long = Answer(status=200, body=b'{"x":"' + b"y" * 60_000, is_cut=True)
+
+    judged = judge(long, now=NOW)
+
+    assert judged.verdict is Verdict.HELD
+    assert "with more than 60,006 bytes" in judged.reason
+    assert judge(Answer(status=200, body=b"{}", is_cut=True), now=NOW).verdict is (
+        Verdict.DELIVERED
+    ), "what is whole in its beginning is whole"
 
 
 @pytest.mark.parametrize("silence", Silence)
@@ -96,6 +116,35 @@ def test_a_retry_after_that_is_a_date_is_by_the_clock_of_who_says_it() -> None:
 
     for now in (0.0, NOW, NOW + 86_400):
         assert judge(answer, now=now).not_before_seconds == 7
+
+
+def test_too_large_for_now_is_no_reason_to_divide() -> None:
+    """RFC 9110, 15.5.14: with Retry-After a 413 is temporary."""
+    judged = judge(Answer(status=413, retry_after="7"), now=NOW)
+
+    assert (judged.verdict, judged.not_before_seconds) == (Verdict.LATER, 7)
+    assert judge(Answer(status=413, retry_after="0"), now=NOW).verdict is (
+        Verdict.TOO_BIG
+    )
+
+
+@pytest.mark.parametrize("status", [400, 403, 404, 407, 413, 302])
+def test_a_proxy_that_refuses_us_is_held_and_says_what_to_do(status: int) -> None:
+    refused = Answer(silence=Silence.UNREACHABLE, detail="no", proxy_status=status)
+
+    judged = judge(refused, now=NOW)
+
+    assert judged.verdict is Verdict.HELD
+    assert judged.reason.startswith("the proxy refuses to connect: no; ")
+    assert "upstream.proxy" in judged.reason
+    assert ("http://name:password@" in judged.reason) == (status == 407)
+
+
+@pytest.mark.parametrize("status", [408, 429, 502, 503, 504])
+def test_a_proxy_that_has_a_bad_day_is_weather(status: int) -> None:
+    refused = Answer(silence=Silence.UNREACHABLE, detail="no", proxy_status=status)
+
+    assert judge(refused, now=NOW).verdict is Verdict.LATER
 
 
 def test_a_redirect_says_that_it_is_not_followed() -> None:

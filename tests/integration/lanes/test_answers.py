@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import pytest
 
-from leanbase_relay.forward.lane import MOST_IN_A_ROW
+from leanbase_relay.forward.guard import MOST_IN_A_ROW
 from leanbase_relay.sink import Fault, Limits, Script, Sink, Step
 from leanbase_relay.store.backlog import Share
 from leanbase_relay.store.store import Store

@@ -464,6 +464,40 @@ def test_a_burial_that_fails_is_asked_for_again(
     assert len(relay.letters()) == 1
 
 
+def miscount(relay: Relay, events: int) -> None:
+    """Have the first row say that it has so many."""
+    relay.writer.apply(lambda store: store.recount(1, events)).wait()
+
+
+@pytest.mark.parametrize("says", [1, 8, 14, 10 | 1 << 20])
+@pytest.mark.parametrize("how", ["begun", "cut", "halved", "refused"])
+def test_a_row_that_says_a_wrong_number_of_events_keeps_none_of_them(
+    relay: Relay, sink: Sink, clock: LaneClock, says: int, how: str
+) -> None:
+    """It once made empty batches for ever, or passed over events that were neither sent
+    nor dead."""
+    sent = relay.add(10, poison=tuple(range(10)) if how == "refused" else ())
+    if how == "begun":
+        relay.writer.apply(lambda store: store.ack("default", Position(1, 2))).wait()
+        del sent[:2]
+    miscount(relay, says)
+    if how == "halved":
+        sink.follow(Script().then(Fault.answer(413, "too large")))
+
+    most = 3 if how == "cut" else 1000
+    relay.lane(sink, clock, max_events=most).run()
+
+    totals = relay.settled()
+    if how == "refused":
+        assert sent == [letter[0] for letter in relay.letters()]
+        assert totals.dead == 10
+    else:
+        assert sent == uuids(sink.events)
+        assert totals.delivered == 10
+        assert all(request.event_count for request in sink.requests)
+    assert totals.backlog_events == 0
+
+
 def test_a_damaged_chunk_is_one_dead_letter_and_harms_no_other(
     relay: Relay, sink: Sink, clock: LaneClock
 ) -> None:

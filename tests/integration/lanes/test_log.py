@@ -33,6 +33,26 @@ def test_an_hour_without_an_upstream_is_two_lines(
     assert ended.startswith(f"lane_recovered project=default after_attempts={tries} ")
 
 
+def test_a_refusal_is_no_recovery(
+    relay: Relay, sink: Sink, clock: LaneClock, log: pytest.LogCaptureFixture
+) -> None:
+    """1. It is busy. 2. It is there again, and refuses. 3. It takes something."""
+    lane = relay.lane(sink, clock)
+    sink.follow(Script().then(BUSY))
+    relay.add(1, poison=(0,))
+    lane.flush()
+    assert lane.step()
+    assert lane.status().state == "idle"
+    said = [line.split()[0] for line in lines(log)]
+    assert said == ["lane_backing_off", "event_buried"]
+
+    relay.add(1)
+    lane.flush()
+    assert lane.step()
+
+    assert lines(log)[-1].startswith("lane_recovered project=default after_attempts=1 ")
+
+
 def test_an_hour_of_an_upstream_that_comes_and_goes_is_a_page(
     relay: Relay, sink: Sink, clock: LaneClock, log: pytest.LogCaptureFixture
 ) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from leanbase_relay.forward.lane import MOST_IN_A_ROW
+from leanbase_relay.forward.guard import MOST_IN_A_ROW
 from leanbase_relay.sink import Fault, Limits, Row, Ruling, Script, Sink
 from leanbase_relay.store.chunk import Chunk
 from tests.support.lane import BUSY, LaneClock, Relay, uuid, uuids
@@ -252,6 +252,83 @@ def test_the_last_event_of_a_batch_is_refused_and_nothing_is_sent_again(
 
     assert sent_uuids(sink)[:1] == [sent]
     assert len(sink.requests) == 2
+    totals = relay.totals()
+    assert (totals.delivered, totals.dead, totals.backlog_events) == (3, 1, 0)
+
+
+def test_what_is_wanted_again_and_refused_as_a_whole_is_divided_alone(
+    relay: Relay, sink: Sink, clock: LaneClock
+) -> None:
+    """1. Of eight four are taken. 2. The others are too large a request."""
+    sent = relay.add(8)
+    wanted = sent[1::2]
+    again = Fault.results(Ruling("retry", uuids=frozenset(wanted)))
+    sink.follow(Script().then(again).then(Fault.answer(413, "no")))
+
+    relay.lane(sink, clock, protocol="v1").run()
+
+    assert sent_uuids(sink) == [sent, wanted, wanted[:2], wanted[2:]]
+    ids = header(sink, "PostHog-Request-Id")
+    assert ids[0] == ids[1]
+    assert len(set(ids)) == 3, "each half is a batch of its own"
+    totals = relay.totals()
+    assert (totals.delivered, totals.dead) == (8, 0)
+
+
+def test_a_bad_event_among_those_that_are_wanted_again_is_found(
+    relay: Relay, clock: LaneClock
+) -> None:
+    sent = relay.add(16)
+    bad = {"none yet"}
+    again = Fault.results(Ruling("retry", every=2))
+
+    def go_bad(_: object) -> None:
+        bad.add(sent[9])
+
+    with Sink(
+        refuses=lambda event: event["uuid"] in bad,
+        script=Script().then(again),
+        clock=clock,
+        on_request=go_bad,
+    ) as sink:
+        relay.lane(sink, clock, protocol="v1").run()
+
+        assert len(sink.requests[1].events) == 8
+        assert sink.counts.duplicates == 0
+        assert {row.uuid for row in rows(sink)} == {*sent} - {sent[9]}
+    assert [letter[0] for letter in relay.letters()] == [sent[9]]
+    assert relay.totals().delivered == 15
+
+
+@pytest.mark.parametrize("word", ["retry", None])
+def test_an_event_that_is_not_decided_for_long_waits_and_is_not_given_up(
+    relay: Relay, sink: Sink, clock: LaneClock, word: str | None
+) -> None:
+    sent = relay.add(4)
+    again = Fault.results(Ruling(word, uuids=frozenset({sent[1]})))
+    sink.follow(Script().then(*[again] * 40))
+
+    relay.lane(sink, clock, protocol="v1").run()
+
+    assert relay.letters() == []
+    assert relay.totals().delivered == 4
+    assert (
+        len({request.headers["posthog-request-id"] for request in sink.requests}) == 1
+    )
+
+
+def test_an_event_that_is_not_decided_is_given_up_where_that_is_configured(
+    relay: Relay, sink: Sink, clock: LaneClock
+) -> None:
+    sent = relay.add(4)
+    again = Fault.results(Ruling("retry", uuids=frozenset({sent[1]})))
+    sink.follow(Script().then(*[again] * 40))
+
+    relay.lane(sink, clock, protocol="v1", max_attempts=5).run()
+
+    ((buried, status, reason, *_),) = relay.letters()
+    assert (buried, status) == (sent[1], 200)
+    assert reason.startswith("given up after 5 attempts (retry.max_attempts)")
     totals = relay.totals()
     assert (totals.delivered, totals.dead, totals.backlog_events) == (3, 1, 0)
 

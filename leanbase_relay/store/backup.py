@@ -1,0 +1,51 @@
+"""A backup of a store: one file, as the last commit left it, while the daemon runs.
+
+SQLite's backup begins anew whenever a commit comes in between, and beside a busy relay
+never ends. `VACUUM INTO` reads all of it in one transaction; the write-ahead log grows
+meanwhile, and is folded in afterwards.
+"""
+
+import os
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+from leanbase_relay import lasting
+from leanbase_relay.errors import StoreError
+from leanbase_relay.store import schema
+
+_PRIVATE = 0o600  # it has everything that the store has
+
+
+def write(store: Path, target: Path) -> int:
+    """Copy all of a store into a new file, and have that on the disk.
+
+    Args:
+        store: there, of a daemon that runs or not.
+        target: must not be there.
+
+    Returns:
+        The bytes of the copy.
+
+    Raises:
+        FileExistsError: the target is there.
+        OSError: it cannot be made there.
+        StoreError: the store cannot be read to its end, or there is no room.
+    """
+    if target.exists():
+        raise FileExistsError(target)
+    draft = target.with_name(f".{target.name}.{os.getpid()}")
+    os.close(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _PRIVATE))
+    try:
+        with closing(schema.connect_to_read(store)) as conn:
+            conn.execute("pragma query_only = off")  # would forbid the new file as well
+            conn.execute("vacuum into ?", (str(draft),))
+        with draft.open("rb") as file:
+            os.fsync(file.fileno())
+        os.link(draft, target)  # a rename would replace what came to be there
+    except sqlite3.Error as error:
+        raise StoreError(f"{store}: {error}") from error
+    finally:
+        draft.unlink(missing_ok=True)
+    lasting.sync_directory(target.parent)
+    return target.stat().st_size
