@@ -26,6 +26,7 @@ and paths: ``str()`` of it.
 """
 
 import contextlib
+import errno
 import json
 import logging
 import math
@@ -438,18 +439,27 @@ def _write_file(directory: Path, line: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         hidden.rename(directory / f"{name}.jsonl")
+        _sync_names(directory)
     except BaseException:
-        with contextlib.suppress(OSError):
-            hidden.unlink()
+        for one in (hidden, directory / f"{name}.jsonl"):
+            with contextlib.suppress(OSError):
+                one.unlink()
         raise
-    # The file is there and will be taken; until then a power cut might take its name.
-    # A directory that may be written and not read cannot be synced.
-    with contextlib.suppress(OSError):
+
+
+def _sync_names(directory: Path) -> None:
+    """Until the relay takes a file a power cut might take its name."""
+    try:
         fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(fd)
-        finally:
-            os.close(fd)
+    except OSError:  # it may be written and not read: then it cannot be synced
+        return
+    try:
+        os.fsync(fd)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # a file system that knows no such thing
+            raise
+    finally:
+        os.close(fd)
 
 
 def _cause(error: Exception) -> str:

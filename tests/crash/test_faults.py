@@ -9,6 +9,8 @@ import errno
 import json
 import random
 import sqlite3
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 from typing import Self
@@ -17,9 +19,16 @@ import pytest
 
 from leanbase_relay.errors import NotRunning
 from leanbase_relay.sink import Sink
-from tests.support.faults import KINDS, FaultyRelay, build, compiler
+from tests.support.faults import (
+    KINDS,
+    ROOT,
+    FaultyRelay,
+    PlanFile,
+    build,
+    compiler,
+)
 from tests.support.intake import Client, event
-from tests.support.process import NOBODY
+from tests.support.process import NOBODY, environment
 from tests.support.waiting import eventually
 
 pytestmark = [
@@ -229,3 +238,39 @@ def test_no_relay_starts_on_a_store_whose_name_cannot_be_saved(
     assert f"{relay.store}: Input/output error" in relay.log
     with relay:
         assert relay.stop() == 0
+
+
+SPOOLING = """
+import sys
+from leanbase_relay.client import Client
+
+client = Client(socket_path=sys.argv[1] + "/no", spool_path=sys.argv[1])
+outcome = client.capture("user", "event")
+print(outcome.became, outcome.reason)
+"""
+
+
+def test_a_client_does_not_call_spooled_what_has_no_lasting_name(
+    short_dir: Path, library: Path
+) -> None:
+    spool = short_dir / "spool"
+    spool.mkdir()
+    failing = PlanFile(short_dir / "plan")
+    failing.plan.fail("sync", 1, errno.EIO, once=True)
+
+    said = [
+        subprocess.run(
+            [sys.executable, "-c", SPOOLING, spool],
+            env=environment(failing.preloading(library, spool / "nothing")),
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for _ in range(2)
+    ]
+
+    assert said[0].startswith("lost ")
+    assert "Input/output error" in said[0]
+    assert said[1].startswith("spooled ")
+    assert len(list(spool.iterdir())) == 1

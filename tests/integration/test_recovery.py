@@ -916,7 +916,8 @@ def _salvage_without_room(path: Path) -> int:
     logging.disable(logging.CRITICAL)
     signal.alarm(20)
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (130_000, 130_000))
+    # Room for the tables and their log, and for little else.
+    resource.setrlimit(resource.RLIMIT_FSIZE, (140_000, 140_000))
     try:
         opened(path)
     except StoreUnavailable as error:

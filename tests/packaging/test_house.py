@@ -14,7 +14,7 @@ LONGER = {
     "client.py": "apps import it alone: it has nothing beside it",
     "daemon.py": "the life of the process, from lock to exit code, in one place",
     "intake/line.py": "one event's rules, each of them small, in the order of judging",
-    "status.py": "all that status tells: figures, states, and each sentence of `problems`",
+    "status.py": "all that it tells: figures, states, each sentence of `problems`",
     "store/store.py": "every statement that changes the database",
     "store/writer.py": "the one thread that writes: group, commit, room, trouble",
 }

@@ -60,6 +60,25 @@ class Plan(ctypes.Structure):
         self.first[0] = self.first[1] = 0
 
 
+class PlanFile:
+    """A plan that children see."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        path.write_bytes(bytes(ctypes.sizeof(Plan)))
+        with path.open("r+b") as file:
+            self._memory = mmap.mmap(file.fileno(), 0)
+        self.plan = Plan.from_buffer(self._memory)
+
+    def preloading(self, library: Path, store: Path) -> dict[str, str]:
+        """What is in a child's environment: files named like `store`, its directory."""
+        return {
+            "LD_PRELOAD": str(library),
+            "FAULTS_PLAN": str(self._path),
+            "FAULTS_STORE": str(store),
+        }
+
+
 class FaultyRelay(RelayProcess):
     """A relay whose disk does what `plan` says.
 
@@ -71,18 +90,11 @@ class FaultyRelay(RelayProcess):
         spool = {"path": str(directory / "spool"), "scan_interval": "100ms"}
         super().__init__(directory, url, {"spool": spool})
         self._library = library
-        self._plan = directory / "plan"
-        self._plan.write_bytes(bytes(ctypes.sizeof(Plan)))
-        with self._plan.open("r+b") as file:
-            self._memory = mmap.mmap(file.fileno(), 0)
-        self.plan = Plan.from_buffer(self._memory)
+        self._plan = PlanFile(directory / "plan")
+        self.plan = self._plan.plan
 
     def launch(self, **environ: str) -> None:
-        faults = {
-            "LD_PRELOAD": str(self._library),
-            "FAULTS_PLAN": str(self._plan),
-            "FAULTS_STORE": str(self.store),
-        }
+        faults = self._plan.preloading(self._library, self.store)
         with self._log.open("ab") as log:
             self._child = subprocess.Popen(
                 [sys.executable, "-m", __name__, self.config],
