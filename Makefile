@@ -1,7 +1,7 @@
 # Each target makes the virtual environment it needs; python3 (3.11 or newer),
 # its venv module and make are all that is assumed.
 .DEFAULT_GOAL := all
-.PHONY: all run test test-all chaos powercut acceptance check fix cover bench build deb clean
+.PHONY: all run test test-all chaos powercut acceptance check fix cover bench bench-check bench-keep build deb clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -41,8 +41,15 @@ powercut: .venv/ready                 ## 20 power cuts of an emulated machine; t
 cover: .venv/ready                    ## branch coverage, child processes included
 	$(BIN)/coverage run -m pytest -m 'not acceptance' && $(BIN)/coverage combine --quiet && $(BIN)/coverage report
 
-bench: .venv/ready                    ## the benchmarks, as a table and as JSON
-	$(BIN)/python -m benchmarks
+bench: .venv/ready                    ## the benchmarks, beside peers and bare limits: a table and JSON
+	$(BIN)/python -m benchmarks run
+
+bench-check: .venv/ready              ## a short run's ratios beside the kept ones: what fell by a fifth
+	$(BIN)/python -m benchmarks check
+
+bench-keep: .venv/ready               ## what bench-check reads and the documents show; half an hour
+	$(BIN)/python -m benchmarks run --keep && $(BIN)/python -m benchmarks run --quick --rounds 3 --keep
+	$(BIN)/python -m benchmarks growth && $(BIN)/python -m benchmarks docs
 
 build: .venv/ready                    ## sdist and wheel, then the packaging tests
 	$(BIN)/python -m build --no-isolation && $(BIN)/python -P -m pytest tests/packaging

@@ -1,36 +1,34 @@
-"""`python -m benchmarks`: asks every question, prints a table, keeps the JSON."""
+"""`python -m benchmarks`: asks the questions, prints a table, keeps the JSON."""
 
 import json
-import statistics
 import sys
-import tempfile
-import time
-from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
-from rich.table import Table
 
 from benchmarks import (
+    asking,
+    check,
     drain,
     end_to_end,
-    events,
+    growth,
     http,
     idle,
     looks,
-    machine,
     many,
-    process,
+    readme,
     scrape,
     single,
-    spool,
+    start,
     stored,
+    table,
 )
 from benchmarks.child import ChildFailed
-from benchmarks.question import Figure, Question, Sample, Setting
+from benchmarks.question import Question, Setting
 
 QUESTIONS = {
     module.QUESTION.name: module.QUESTION
@@ -38,196 +36,156 @@ QUESTIONS = {
         stored,
         end_to_end,
         drain,
-        spool,
         many,
         single,
         http,
+        start,
         idle,
         scrape,
         looks,
     )
 }
 RESULTS = Path(__file__).with_name("results")
+KEPT = Path(__file__).with_name("kept")
 
-_EVENTS, _QUICK_EVENTS = 500_000, 50_000
-_WIDTH = 140
-_CALM_ENOUGH = 0.2
-_ROUNDS, _QUICK_ROUNDS = 3, 1
+_ROUNDS, _QUICK_ROUNDS, _CHECK_ROUNDS = 3, 1, 1
+_ASKED_AGAIN = 2
 
-
-@click.command(
-    epilog="Example: python -m benchmarks --quick --only stored --only single"
+_directory = click.option(
+    "--directory",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Where the stores are made: on the disk that is to be measured.",
 )
-@click.option(
+_only = click.option(
     "--only",
     multiple=True,
     type=click.Choice(tuple(QUESTIONS)),
     help="Ask this question only; may be given more than once.",
 )
+
+
+@click.group()
+def main() -> None:
+    """Measure the relay on this machine, beside bare limits and its peers."""
+
+
+@main.command(
+    epilog="Example: python -m benchmarks run --quick --only stored --only single"
+)
+@_only
 @click.option("--rounds", type=click.IntRange(1), help="3, or 1 with --quick.")
 @click.option("--quick", is_flag=True, help="50,000 events, one round, 10 s idle.")
+@click.option("--keep", is_flag=True, help="What the documents show, or `check` reads.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON value.")
-@click.option(
-    "--directory",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Where the stores are made: on the disk that is to be measured.",
-)
-def main(
+@_directory
+def run(
     only: tuple[str, ...],
     rounds: int | None,
     directory: Path | None,
     *,
     quick: bool,
+    keep: bool,
     as_json: bool,
 ) -> None:
-    """Measure the installed relay on this machine."""
+    """Ask the questions, a few rounds of each in turn, and print medians."""
     rounds = rounds or (_QUICK_ROUNDS if quick else _ROUNDS)
     questions = [QUESTIONS[name] for name in only or QUESTIONS]
-    with tempfile.TemporaryDirectory(prefix="bench", dir=_disk(directory)) as root:
-        setting = _setting(Path(root), quick=quick)
-        about = {
-            **machine.describe(setting.root),
-            "events": f"{setting.count:,} of {_median_bytes(setting)} bytes (median)",
-            "rounds": str(rounds),
-        }
-        try:
-            samples = _ask(questions, setting, rounds)
-        except ChildFailed as failed:
-            raise click.ClickException(str(failed)) from failed
-    result = _result(about, questions, samples)
-    text = json.dumps(result, indent=2)
-    RESULTS.mkdir(exist_ok=True)
-    kept = RESULTS / f"{datetime.now(UTC):%Y-%m-%d-%H%M%S}.json"
-    kept.write_text(text + "\n")
+    with _where(directory, quick=quick) as where:
+        samples = asking.ask(questions, where, rounds)
+        result = asking.result(questions, where, samples, rounds=rounds)
+    kept = _keep(result, RESULTS / f"{datetime.now(UTC):%Y-%m-%d-%H%M%S}.json")
+    if keep:
+        _keep(_with_others(result, _kept(quick=quick)), _kept(quick=quick))
     if as_json:
-        print(text)
+        print(json.dumps(result, indent=2))
     else:
-        _show(about, questions, samples)
+        table.show(questions, result)
         print(f"kept as {kept}")
 
 
-def _disk(given: Path | None) -> Path:
-    """A directory on a real disk, with a short path."""
-    for place in [given] if given else [Path(tempfile.gettempdir()), Path("/var/tmp")]:
-        if machine.is_real_disk(place):
-            return place
-    raise click.ClickException("no real disk found; name one with --directory")
+@main.command("check")
+@_only
+@_directory
+def check_(only: tuple[str, ...], directory: Path | None) -> None:
+    """Compare a short run's ratios with the kept ones; 1 if any fell by a fifth."""
+    kept = json.loads(_kept(quick=True).read_text())
+    questions = [QUESTIONS[name] for name in only or QUESTIONS]
+    with _where(directory, quick=True) as where:
+        samples = dict(asking.ask(questions, where, _CHECK_ROUNDS))
+        fallen = _fallen(questions, kept, samples)
+        if fallen:
+            again = [one for one in questions if one.name in fallen]
+            for name, more in asking.ask(again, where, _ASKED_AGAIN).items():
+                samples[name] += more
+    now = {name: asking.medians(rounds) for name, rounds in samples.items()}
+    falls = list(check.falls(questions, kept, now))
+    for fall in falls:
+        print(
+            f"{fall.question}: {fall.figure.label.strip()} ({fall.figure.key}) fell by "
+            f"{fall.share:.0%}: {table.number(fall.now)} {fall.figure.unit}, "
+            f"kept is {table.number(fall.kept)}"
+        )
+    if falls:
+        sys.exit(1)
+    print(f"no ratio fell by more than {check.MOST_FALL:.0%}")
 
 
-def _setting(root: Path, *, quick: bool) -> Setting:
-    count = _QUICK_EVENTS if quick else _EVENTS
-    file = root / "events.jsonl"
-    events.write(file, count)
-    return Setting(root, file, count, quick)
+@main.command("growth")
+@_directory
+def growth_(directory: Path | None) -> None:
+    """Ten, a hundred, a thousand times as much: drawn into docs/growth-*.svg."""
+    try:
+        found = growth.measure(directory)
+    except (ChildFailed, FileNotFoundError) as failed:
+        raise click.ClickException(str(failed)) from failed
+    _keep(found, KEPT / "growth.json")
+    for name, chart in growth.charts(found).items():
+        place = readme.ROOT / "docs" / f"{name}.svg"
+        place.write_text(chart.svg())
+        print(f"drawn as {place}")
+        for series in chart.series:
+            shown = (f"{much:,}: {cost:.3g}" for much, cost in series.points)
+            print(f"  {series.label}: {', '.join(shown)} µs")
 
 
-def _median_bytes(setting: Setting) -> int:
-    lengths = [len(line) - 1 for line in setting.first(setting.count)]
-    return round(statistics.median(lengths))
+@main.command()
+def docs() -> None:
+    """Write the kept figures into README.md and docs/benchmarks.md."""
+    readme.write(list(QUESTIONS.values()), json.loads(_kept(quick=False).read_text()))
 
 
-def _ask(
-    questions: list[Question], setting: Setting, rounds: int
-) -> dict[str, list[Sample]]:
-    """All questions in turn, then all of them again: a slow minute hits them alike."""
-    samples: dict[str, list[Sample]] = defaultdict(list)
-    for number in range(1, rounds + 1):
-        for question in questions:
-            print(f"round {number} of {rounds}: {question.name}", file=sys.stderr)
-            samples[question.name].append(_asked(question, setting))
-    return samples
+@contextmanager
+def _where(directory: Path | None, *, quick: bool) -> Iterator[Setting]:
+    try:
+        with asking.setting(directory, quick=quick) as where:
+            yield where
+    except (ChildFailed, FileNotFoundError) as failed:
+        raise click.ClickException(str(failed)) from failed
 
 
-def _asked(question: Question, setting: Setting) -> Sample:
-    """One round, with a word about what else the machine was busy with."""
-    started = time.monotonic()
-    busy, own = process.busy_seconds(), process.own_seconds()
-    sample = question.ask(setting)
-    busy, own = process.busy_seconds() - busy, process.own_seconds() - own
-    others = max(busy - own, 0.0) / (time.monotonic() - started)
-    if others > _CALM_ENOUGH:
-        print(f"  others took {others:.1f} processors meanwhile", file=sys.stderr)
-    return {**sample, "others_cpu_share": others}
+def _fallen(
+    questions: list[Question], kept: dict[str, Any], samples: asking.Samples
+) -> set[str]:
+    now = {name: asking.medians(rounds) for name, rounds in samples.items()}
+    return {fall.question for fall in check.falls(questions, kept, now)}
 
 
-def _result(
-    about: dict[str, str],
-    questions: list[Question],
-    samples: dict[str, list[Sample]],
-) -> dict[str, Any]:
-    return {
-        "machine": about,
-        "questions": {
-            question.name: {
-                "medians": {
-                    key: _median(samples[question.name], key)
-                    for key in samples[question.name][0]
-                },
-                "targets": {
-                    figure.key: _verdict(figure, samples[question.name])
-                    for figure in question.figures
-                    if figure.target
-                },
-                "rounds": samples[question.name],
-            }
-            for question in questions
-        },
-    }
+def _kept(*, quick: bool) -> Path:
+    return KEPT / ("quick.json" if quick else "full.json")
 
 
-def _show(
-    about: dict[str, str],
-    questions: list[Question],
-    samples: dict[str, list[Sample]],
-) -> None:
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=_WIDTH)  # a file has no edge
-    for key, value in about.items():
-        console.print(f"{key}: {value}", highlight=False)
-    table = Table("", "median", "spread", "target", "", "bare limits, same rounds")
-    for column in table.columns:
-        column.no_wrap = True
-    for question in questions:
-        for figure in question.figures:
-            table.add_row(*_row(figure, samples[question.name]))
-        table.add_section()
-    console.print(table)
+def _with_others(result: dict[str, Any], kept: Path) -> dict[str, Any]:
+    """What was asked now, and what is kept of the other questions."""
+    if not kept.exists():
+        return result
+    before = json.loads(kept.read_text())["questions"]
+    return {**result, "questions": {**before, **result["questions"]}}
 
 
-def _row(figure: Figure, samples: list[Sample]) -> tuple[str, ...]:
-    values = [sample[figure.key] for sample in samples]
-    target = ""
-    if figure.target:
-        sign = ">=" if figure.target.at_least else "<="
-        target = f"{sign} {_number(figure.target.bound)}"
-    return (
-        figure.label,
-        f"{_number(statistics.median(values))} {figure.unit}",
-        f"{_number(min(values))} … {_number(max(values))}" if len(values) > 1 else "",
-        target,
-        _verdict(figure, samples),
-        "\n".join(
-            f"{name} {_number(_median(samples, key))}"
-            for key, name in (figure.beside or {}).items()
-        ),
-    )
-
-
-def _verdict(figure: Figure, samples: list[Sample]) -> str:
-    if figure.target is None:
-        return ""
-    return "ok" if figure.target.met(_median(samples, figure.key)) else "below"
-
-
-def _median(samples: list[Sample], key: str) -> float:
-    return statistics.median(sample[key] for sample in samples)
-
-
-def _number(value: float) -> str:
-    if value >= 1000:
-        return f"{value:,.0f}"
-    return f"{value:.1f}" if value >= 10 else f"{value:.3g}"
+def _keep(result: dict[str, Any], place: Path) -> Path:
+    place.parent.mkdir(exist_ok=True)
+    place.write_text(json.dumps(result, indent=2) + "\n")
+    return place
 
 
 if __name__ == "__main__":

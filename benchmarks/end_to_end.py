@@ -1,23 +1,46 @@
 """How fast do events go through? From the first byte until the upstream has them all.
 
-The upstream is a child on the same machine that inflates and counts every body; the
-producer, the relay and the upstream share its processors.
+The relay and its peers in turn: the same events by one Unix socket, the same upstream,
+a child on the same machine that reads and counts; producer and upstream share the
+processors with who is measured. The relay syncs every commit, judges every event and
+packs what it sends; each peer does what its row says.
 """
 
 import time
 
 from benchmarks import limits, producer, relay, upstream
-from benchmarks.question import Figure, Question, Sample, Setting, at_least
-from benchmarks.question import memory_figure as memory
+from benchmarks.peers import PEERS, Peer
+from benchmarks.question import (
+    Figure,
+    Question,
+    Sample,
+    Setting,
+    at_least,
+    memory_figure,
+)
 
 _WITHIN_SECONDS = 180.0
 _CALM_SECONDS = 3.0
+_AIMS = {"syslog_ng": 5.0, "fluent_bit": 8.0, "rsyslog": 1.0}
 
 
 def ask(setting: Setting) -> Sample:
     """One round."""
     with setting.fresh() as place:
         bare = limits.measure(setting, place)
+    sample = {**bare, **_relayed(setting)}
+    for peer in PEERS:
+        if peer.program is None:
+            continue
+        theirs = _through(peer, setting)
+        sample |= {f"{peer.key}_{name}": value for name, value in theirs.items()}
+        rate = theirs["events_per_second"]
+        sample[f"to_{peer.key}"] = sample["events_per_second"] / rate
+    return sample
+
+
+def _relayed(setting: Setting) -> dict[str, float]:
+    with setting.fresh() as place:
         log = place / "children.log"
         with (
             upstream.started(setting.count, log=log) as (counter, url),
@@ -35,7 +58,6 @@ def ask(setting: Setting) -> Sample:
             time.sleep(_CALM_SECONDS)
             seconds = came["at"] - sent["started"]
             return {
-                **bare,
                 "events_per_second": sent["events"] / seconds,
                 "stored_per_second": sent["events"] / (sent["ended"] - sent["started"]),
                 "rss_max_mb": usage.rss_max_mb,
@@ -47,6 +69,47 @@ def ask(setting: Setting) -> Sample:
             }
 
 
+def _through(peer: Peer, setting: Setting) -> dict[str, float]:
+    with setting.fresh() as place:
+        log = place / "children.log"
+        with (
+            upstream.started(setting.count, log=log, speaks=peer.speaks) as served,
+            peer.started(place, port=_port(served[1])) as rival,
+            producer.ready("pour", rival.socket, setting.events, log=log) as sender,
+        ):
+            before = rival.usage()
+            sender.say("go")
+            sent = sender.hear(within_seconds=_WITHIN_SECONDS)
+            came = served[0].hear(within_seconds=_WITHIN_SECONDS)
+            usage = rival.usage()
+            return {
+                "events_per_second": sent["events"] / (came["at"] - sent["started"]),
+                "rss_max_mb": usage.rss_max_mb,
+                "cpu_us_per_event": usage.cpu_us_each(sent["events"], since=before),
+            }
+
+
+def _port(url: str) -> int:
+    return int(url.rpartition(":")[2])
+
+
+def _figures(peer: Peer) -> tuple[Figure, ...]:
+    key = peer.key
+    rate = Figure(f"{key}_events_per_second", peer.name, "events/s", absent=peer.absent)
+    return (
+        rate,
+        Figure(
+            f"to_{key}",
+            "  the relay beside it",
+            "times",
+            at_least(_AIMS[key]),
+            is_ratio=True,
+        ),
+        Figure(f"{key}_rss_max_mb", "  memory, the most", "MB"),
+        Figure(f"{key}_cpu_us_per_event", "  processor time of it", "µs/event"),
+    )
+
+
 QUESTION = Question(
     "end-to-end",
     ask,
@@ -55,13 +118,13 @@ QUESTION = Question(
             "events_per_second",
             "end to end, until the upstream has all",
             "events/s",
-            at_least(200_000),
-            {**limits.BESIDE, "inflate": "inflate alone", "gzip": "gzip alone"},
+            beside={**limits.BESIDE, "inflate": "inflate alone", "gzip": "gzip alone"},
         ),
         Figure("stored_per_second", "  stored meanwhile", "events/s"),
-        memory(),
+        memory_figure(),
         Figure("rss_after_mb", "  memory afterwards", "MB"),
         Figure("cpu_us_per_event", "  processor time of the relay", "µs/event"),
         Figure("events_per_request", "  size of a request", "events"),
+        *(figure for peer in PEERS for figure in _figures(peer)),
     ),
 )

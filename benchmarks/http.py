@@ -4,10 +4,9 @@ Beside them, in the same round, what the JSON Lines socket stores of the same ev
 the way behind both is the same, so the difference is HTTP.
 """
 
-import socket
 from pathlib import Path
 
-from benchmarks import http_producer, producer, relay
+from benchmarks import http_producer, producer, relay, upstream
 from benchmarks.question import Figure, Question, Sample, Setting, at_least, at_most
 from benchmarks.question import memory_figure as memory
 
@@ -24,8 +23,11 @@ def ask(setting: Setting) -> Sample:
     singles = lines[: _QUICK_SINGLES if setting.quick else _SINGLES]
     batches = _sent(setting, lines, clients=1, batch=BATCH)
     single = _sent(setting, singles, clients=CLIENTS, batch=1)
+    stored = _streamed(setting, lines)
     return {
-        "stored": _streamed(setting, lines),
+        "stored": stored,
+        "batches_to_socket": batches["events_per_second"] / stored,
+        "singles_to_socket": single["events_per_second"] / stored,
         **{f"batches_{name}": value for name, value in batches.items()},
         **{f"singles_{name}": value for name, value in single.items()},
     }
@@ -35,7 +37,7 @@ def _sent(setting: Setting, lines: list[bytes], *, clients: int, batch: int) -> 
     """What comes of them by HTTP."""
     with setting.fresh() as place:
         events = _written(place, lines)
-        log, port = place / "producer.log", _free_port()
+        log, port = place / "producer.log", upstream.free_port()
         with (
             relay.started(place, http_port=port) as daemon,
             http_producer.ready(
@@ -72,11 +74,6 @@ def _streamed(setting: Setting, lines: list[bytes]) -> float:
             return float(sent["events"] / (sent["ended"] - sent["started"]))
 
 
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as sock:
-        return int(sock.getsockname()[1])
-
-
 def _written(place: Path, lines: list[bytes]) -> Path:
     events = place / "events.jsonl"
     events.write_bytes(b"".join(lines))
@@ -94,6 +91,13 @@ QUESTION = Question(
             at_least(60_000),
             {"stored": "the socket stores"},
         ),
+        Figure(
+            "batches_to_socket",
+            "  of the socket",
+            "times",
+            at_least(0.3),
+            is_ratio=True,
+        ),
         Figure("batches_p99_ms", "  until 200, p99", "ms"),
         memory("batches_rss_max_mb"),
         Figure("batches_cpu_us_per_request", "  processor time", "µs/request"),
@@ -103,6 +107,13 @@ QUESTION = Question(
             "requests/s",
             at_least(4_000),
             {"stored": "the socket stores"},
+        ),
+        Figure(
+            "singles_to_socket",
+            "  of the socket",
+            "times",
+            at_least(0.02),
+            is_ratio=True,
         ),
         Figure("singles_p50_ms", "  until 200, median", "ms"),
         Figure("singles_p99_ms", "  until 200, p99", "ms", at_most(50)),

@@ -64,7 +64,7 @@ def request(events: list[bytes]) -> bytes:
     body = b'{"api_key":"phc_benchmark","batch":[%b]}' % b",".join(events)
     encoding = b""
     if len(events) > 1:
-        body, encoding = deflate.gzip(body), b"Content-Encoding: gzip\r\n"
+        body, encoding = deflate.compress(body), b"Content-Encoding: gzip\r\n"
     return (
         b"POST /batch/ HTTP/1.1\r\nHost: 127.0.0.1\r\nUser-Agent: benchmark\r\n"
         b"Content-Type: application/json\r\n%bContent-Length: %d\r\n\r\n%b"

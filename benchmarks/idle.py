@@ -28,6 +28,6 @@ QUESTION = Question(
     ask,
     (
         Figure("cpu_percent", "idle, processor time", "%", at_most(0.1)),
-        Figure("rss_mb", "idle, memory", "MB", at_most(60)),
+        Figure("rss_mb", "idle, memory", "MB", at_most(45), is_ratio=True),
     ),
 )

@@ -4,6 +4,7 @@ They are measured in the round whose figure they stand beside, on the same disk,
 that a slow minute of the machine slows both.
 """
 
+import os
 import sqlite3
 import time
 from collections.abc import Callable, Sequence
@@ -20,9 +21,10 @@ _CHUNK_BYTES = 1 << 20
 _BODY_BYTES = 4 << 20
 
 BESIDE = {
-    "decode": "decode alone",
+    "decode": "judge alone",
     "compress": "compress alone",
     "commit": "commit alone",
+    "write": "write and sync alone",
 }
 
 
@@ -46,7 +48,7 @@ class BareTable:
 
 
 def measure(setting: Setting, place: Path) -> Sample:
-    """Events a second of decoding, compressing, committing and sending forms alone."""
+    """Events a second of each step alone; and of judging and committing in turn."""
     lines = setting.first(min(_SAMPLE_EVENTS, setting.count))
     events = len(lines)
     runs, chunks = grouped(lines, _RUN_BYTES), grouped(lines, _CHUNK_BYTES)
@@ -57,13 +59,22 @@ def measure(setting: Setting, place: Path) -> Sample:
     def decode(run: bytes) -> None:
         judge.judge(run, project="default", now_ms=0)
 
-    with closing(BareTable(place)) as table:
+    with closing(BareTable(place)) as table, (place / "bare").open("wb") as file:
+
+        def write(chunk: bytes) -> None:
+            os.write(file.fileno(), chunk)
+            os.fdatasync(file.fileno())
+
+        decode_seconds = _seconds(decode, runs)
+        commit_seconds = _seconds(table.store, packed)
         return {
-            "decode": events / _seconds(decode, runs),
+            "decode": events / decode_seconds,
             "compress": events / _seconds(deflate.compress, chunks),
-            "commit": events / _seconds(table.store, packed),
+            "commit": events / commit_seconds,
+            "decode_and_commit": events / (decode_seconds + commit_seconds),
+            "write": events / _seconds(write, packed),
             "inflate": events / _seconds(deflate.decompress, packed),
-            "gzip": events / _seconds(deflate.gzip, bodies),
+            "gzip": events / _seconds(deflate.compress, bodies),
         }
 
 

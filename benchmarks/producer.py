@@ -1,4 +1,4 @@
-"""A child that sends: a stream on one connection, or clients that wait for each reply.
+"""A child that sends: it streams, waits for each reply, or keeps to a pace.
 
 It has everything in memory before it says that it is ready, begins on a word, and
 reports times and its own processor time, so that one sees when it is the limit.
@@ -6,6 +6,8 @@ reports times and its own processor time, so that one sees when it is the limit.
 
 import argparse
 import json
+import resource
+import select
 import selectors
 import socket
 import sys
@@ -14,21 +16,42 @@ from array import array
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from benchmarks import child
 
 _SEND_BYTES = 256 << 10
 _PATIENCE_SECONDS = 60.0
 _READY_SECONDS = 60.0
+_BEAT_SECONDS = 0.01
 
 
 @contextmanager
 def ready(
-    mode: str, socket_path: Path, events: Path, *, log: Path, clients: int = 1
+    mode: str,
+    socket_path: Path,
+    events: Path,
+    *,
+    log: Path,
+    clients: int = 1,
+    times: int = 1,
+    pace: float = 0.0,
 ) -> Iterator[child.Child]:
-    """The child, with its events in memory and its connections open."""
-    arguments = (mode, socket_path, events, str(clients))
+    """The child, with its events in memory and its connections open.
+
+    Args:
+        mode: ``stream`` (replies are read, not waited for), ``clients`` (each waits for
+            the reply to its event), ``pour`` (a peer does not reply), ``paced`` (a
+            stream of so many events a second, until the next word).
+        socket_path: where to.
+        events: a line each.
+        log: where its complaints go.
+        clients: connections.
+        times: how often all the events are streamed.
+        pace: events a second.
+    """
+    numbers = ("--clients", str(clients), "--times", str(times), "--pace", str(pace))
+    arguments = (mode, socket_path, events, *numbers)
     with child.module("producer", *arguments, log=log) as producer:
         producer.hear(within_seconds=_READY_SECONDS)
         yield producer
@@ -36,54 +59,165 @@ def ready(
 
 def main() -> None:
     """Read, connect, wait for the word, send, report."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("mode", choices=("stream", "clients"))
+    parser.add_argument("mode", choices=("stream", "clients", "pour", "paced"))
     parser.add_argument("socket")
     parser.add_argument("events", type=Path)
-    parser.add_argument("clients", type=int)
+    parser.add_argument("--clients", type=int, default=1)
+    parser.add_argument("--times", type=int, default=1)
+    parser.add_argument("--pace", type=float, default=0.0)
     given = parser.parse_args()
     data = given.events.read_bytes()
-    work = _Stream(data) if given.mode == "stream" else _Clients(data, given.clients)
+    work = _work(given.mode, data, given)
     work.connect(given.socket)
     child.report(ready=True)
     sys.stdin.readline()
     cpu = time.process_time()
     result = work.run()
     child.report(**result, cpu_seconds=time.process_time() - cpu)
+    sys.stdin.readline()  # the connections stay open until we are ended
+
+
+class _Work(Protocol):
+    """What a mode does."""
+
+    def connect(self, path: str) -> None:
+        """Open the connections."""
+
+    def run(self) -> dict[str, Any]:
+        """Send everything, and say how that went."""
+
+
+def _work(mode: str, data: bytes, given: argparse.Namespace) -> _Work:
+    if mode == "stream":
+        return _Streams(data, given.clients, given.times)
+    if mode == "clients":
+        return _Clients(data, given.clients)
+    return _Pour(data) if mode == "pour" else _Paced(data, given.pace)
 
 
 class _Stream:
     """One connection; writes as fast as it may and reads the replies meanwhile."""
 
-    def __init__(self, data: bytes) -> None:
+    def __init__(self, data: bytes, times: int) -> None:
         self._data = memoryview(data)
-        self._wanted = data.count(b"\n")
+        self._left = times * len(data)
+        self._wanted = times * data.count(b"\n")
+        self.stored = 0
+
+    def connect(self, path: str) -> None:
+        self.sock = _connected(path)
+
+    @property
+    def is_sent(self) -> bool:
+        return not self._left
+
+    @property
+    def is_stored(self) -> bool:
+        return self.stored == self._wanted
+
+    def send(self) -> None:
+        start = -self._left % len(self._data)
+        self._left -= _sent(self.sock, self._data[start : start + _SEND_BYTES])
+
+    def hear(self) -> None:
+        self.stored = _last_reply(self.sock)["stored"]
+
+
+class _Streams:
+    """Some of them at once, each with its share of the events."""
+
+    def __init__(self, data: bytes, clients: int, times: int) -> None:
+        self._streams = [_Stream(share, times) for share in _shares(data, clients)]
+
+    def connect(self, path: str) -> None:
+        for stream in self._streams:
+            stream.connect(path)
+
+    def run(self) -> dict[str, Any]:
+        selector = selectors.DefaultSelector()
+        both = selectors.EVENT_READ | selectors.EVENT_WRITE
+        waiting = set(self._streams)
+        started = time.monotonic()
+        for stream in self._streams:
+            selector.register(stream.sock, both, stream)
+        while waiting:
+            for key, mask in _some(selector):
+                stream = key.data
+                if mask & selectors.EVENT_READ:
+                    stream.hear()
+                    if stream.is_stored:
+                        waiting.discard(stream)
+                if mask & selectors.EVENT_WRITE:
+                    stream.send()
+                    if stream.is_sent:
+                        selector.modify(stream.sock, selectors.EVENT_READ, stream)
+        return {
+            "started": started,
+            "ended": time.monotonic(),
+            "events": sum(stream.stored for stream in self._streams),
+        }
+
+
+class _Pour:
+    """One connection to somebody who never replies."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+
+    def connect(self, path: str) -> None:
+        self._sock = _connected(path)
+        self._sock.settimeout(_PATIENCE_SECONDS)
+
+    def run(self) -> dict[str, Any]:
+        started = time.monotonic()
+        self._sock.sendall(self._data)
+        return {
+            "started": started,
+            "ended": time.monotonic(),
+            "events": self._data.count(b"\n"),
+        }
+
+
+class _Paced:
+    """One connection that keeps to a pace, round and round, until the next word."""
+
+    def __init__(self, data: bytes, pace: float) -> None:
+        self._data = memoryview(data)
+        self._events = data.count(b"\n")
+        self._bytes_a_second = pace * len(data) / self._events
 
     def connect(self, path: str) -> None:
         self._sock = _connected(path)
 
     def run(self) -> dict[str, Any]:
-        selector = selectors.DefaultSelector()
-        both = selectors.EVENT_READ | selectors.EVENT_WRITE
-        selector.register(self._sock, both)
-        sent = replies = 0
-        last: dict[str, Any] = {}
         started = time.monotonic()
-        while last.get("stored", 0) < self._wanted:
-            for _, mask in _some(selector):
-                if mask & selectors.EVENT_READ:
-                    last = _last_reply(self._sock)
-                    replies += 1
-                if mask & selectors.EVENT_WRITE:
-                    sent += _sent(self._sock, self._data[sent : sent + _SEND_BYTES])
-                    if sent == len(self._data):
-                        selector.modify(self._sock, selectors.EVENT_READ)
+        sent = 0
+        while not select.select([sys.stdin], [], [], _BEAT_SECONDS)[0]:
+            due = round((time.monotonic() - started) * self._bytes_a_second)
+            while sent < due:
+                start = sent % len(self._data)
+                end = min(start + due - sent, len(self._data))
+                # What the relay does not take in time is not made up for in one go.
+                if not (taken := _sent(self._sock, self._data[start:end])):
+                    break
+                sent += taken
+            self._read_replies()
+        ended = time.monotonic()
         return {
             "started": started,
-            "ended": time.monotonic(),
-            "events": last["stored"],
-            "replies": replies,
+            "ended": ended,
+            "events": round(sent / len(self._data) * self._events),
         }
+
+    def _read_replies(self) -> None:
+        try:
+            while self._sock.recv(64 << 10):
+                pass
+        except BlockingIOError:
+            pass
 
 
 class _Client:
@@ -106,9 +240,10 @@ class _Clients:
     """Many connections; each sends its next event when the last one is stored."""
 
     def __init__(self, data: bytes, clients: int) -> None:
-        lines = data.splitlines(keepends=True)
-        self._shares = [lines[first::clients] for first in range(clients)]
-        self._wanted = len(lines)
+        self._shares = [
+            share.splitlines(keepends=True) for share in _shares(data, clients)
+        ]
+        self._wanted = data.count(b"\n")
 
     def connect(self, path: str) -> None:
         self._clients = [_Client(_connected(path), share) for share in self._shares]
@@ -136,6 +271,14 @@ class _Clients:
             "p50": order[len(order) // 2],
             "p99": order[len(order) * 99 // 100],
         }
+
+
+def _shares(data: bytes, clients: int) -> list[bytes]:
+    """The lines, dealt out."""
+    if clients == 1:
+        return [data]
+    lines = data.splitlines(keepends=True)
+    return [b"".join(lines[first::clients]) for first in range(clients)]
 
 
 def _connected(path: str) -> socket.socket:

@@ -33,6 +33,15 @@ class Setting:
         with tempfile.TemporaryDirectory(prefix="run", dir=self.root) as place:
             yield Path(place)
 
+    @contextmanager
+    def kept(self, name: str, make: Callable[[Path], None]) -> Iterator[Path]:
+        """A directory that is made once in a run, and kept for its later rounds."""
+        place = self.root / name
+        if not place.exists():
+            place.mkdir()
+            make(place)
+        yield place
+
     def first(self, count: int) -> list[bytes]:
         """The first events, a line each with its newline."""
         with self.events.open("rb") as file:
@@ -60,6 +69,9 @@ class Figure:
         label, unit: for people.
         target: what is asked of it, if anything is.
         beside: keys of the bare limits that are printed next to it, with their names.
+        is_ratio: whether it can be compared between machines; such a figure has a
+            target, which says which way is better. `check` holds it to the kept one.
+        absent: what is said where the sample has no such figure; else it has no line.
     """
 
     key: str
@@ -67,6 +79,8 @@ class Figure:
     unit: str
     target: Target | None = None
     beside: Mapping[str, str] | None = None
+    is_ratio: bool = False
+    absent: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,4 +104,4 @@ def at_most(bound: float) -> Target:
 
 def memory_figure(key: str = "rss_max_mb") -> Figure:
     """The most memory that the daemon took, which every large run shows."""
-    return Figure(key, "  memory, the most", "MB", at_most(120))
+    return Figure(key, "  memory, the most", "MB", at_most(120), is_ratio=True)

@@ -1,9 +1,12 @@
-"""The daemon under the figures: the installed command with its default settings."""
+"""The daemon under the figures: the installed command with its default settings.
+
+But for `store.max_bytes`, so that large backlogs have room.
+"""
 
 import sqlite3
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,12 +21,12 @@ NOBODY = "http://127.0.0.1:9"
 """An upstream that refuses every connection: what is measured is intake alone."""
 
 _START_SECONDS = 15.0
-_LOOK_AGAIN_SECONDS = 0.01
+_LOOK_AGAIN_SECONDS = 0.002
 
 _CONFIG = """\
 upstream: {{url: "{upstream}"}}
-projects: {{default: {{api_key: phc_benchmark}}}}
-store: {{path: {place}/relay.db}}
+projects: {{default: {{api_key: phc_benchmark}}{projects}}}
+store: {{path: {place}/relay.db, max_bytes: 8GiB}}
 socket: {{path: {place}/relay.sock}}
 control: {{path: {place}/control.sock}}
 spool: {{path: {place}/spool}}
@@ -115,13 +118,28 @@ class Relay:
 
 @contextmanager
 def started(
-    place: Path, *, upstream: str = NOBODY, http_port: int | None = None
+    place: Path,
+    *,
+    upstream: str = NOBODY,
+    http_port: int | None = None,
+    projects: Iterable[str] = (),
+    more: str = "",
 ) -> Iterator[Relay]:
-    """A daemon on an empty directory, for the length of a block."""
+    """A daemon on a directory, for the length of a block.
+
+    Args:
+        place: empty, or one that a daemon was on before.
+        upstream: its URL.
+        http_port: where it takes HTTP, if it does.
+        projects: names beside `default`.
+        more: lines of configuration.
+    """
     config = place / "config.yaml"
     http = [] if http_port is None else [f"127.0.0.1:{http_port}"]
-    config.write_text(_CONFIG.format(upstream=upstream, place=place, http=http))
-    (place / "spool").mkdir()
+    keys = "".join(f", {name}: {{api_key: phc_{name}}}" for name in projects)
+    text = _CONFIG.format(upstream=upstream, place=place, http=http, projects=keys)
+    config.write_text(text + more)
+    (place / "spool").mkdir(exist_ok=True)
     command = (COMMAND, "run", "--config", config)
     with running(command, log=place / "relay.log") as child:
         relay = Relay(child, place)

@@ -1,7 +1,8 @@
 """A child that stands for the upstream: as cheap as it can be while being honest.
 
 It reads each body whole, inflates it, counts the events in it, and answers as the
-capture service does. When the expected number is reached it reports the time.
+capture service does. When the expected number is reached it reports the time. Of a
+peer that has no HTTP it takes plain lines, and answers nothing.
 """
 
 import argparse
@@ -21,6 +22,7 @@ except ImportError:
 
 _GZIP = 31
 _HEAD_BYTES = 64 << 10
+_LINES_BYTES = 1 << 20
 _ANSWER = (
     b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
     b'Content-Length: 15\r\n\r\n{"status":"Ok"}'
@@ -35,10 +37,10 @@ class _Counter:
         self._lock = threading.Lock()
         self._events = self._requests = self._wire_bytes = 0
 
-    def add(self, body: bytes, wire_bytes: int) -> None:
+    def add(self, events: int, wire_bytes: int) -> None:
         with self._lock:
             before = self._events
-            self._events += body.count(b'"uuid":')
+            self._events += events
             self._requests += 1
             self._wire_bytes += wire_bytes
             if before < self._expected <= self._events:
@@ -53,13 +55,24 @@ class _Counter:
 
 @contextmanager
 def started(
-    expected: int, *, log: Path, port: int = 0, delay_ms: int = 0
+    expected: int,
+    *,
+    log: Path,
+    port: int = 0,
+    delay_ms: int = 0,
+    speaks: str = "http",
 ) -> Iterator[tuple[child.Child, str]]:
     """The child and its URL; it is so far away, by one round trip a request."""
     arguments = (str(expected), "--port", str(port), "--delay-ms", str(delay_ms))
-    with child.module("upstream", *arguments, log=log) as server:
+    with child.module("upstream", *arguments, "--speaks", speaks, log=log) as server:
         port = server.hear(within_seconds=10)["port"]
         yield server, f"http://127.0.0.1:{port}"
+
+
+def free_port() -> int:
+    """A port of this machine on which nobody listens."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
 
 
 def main() -> None:
@@ -68,32 +81,39 @@ def main() -> None:
     parser.add_argument("expected", type=int)
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--delay-ms", type=int, default=0)
+    parser.add_argument("--speaks", choices=("http", "lines"), default="http")
     given = parser.parse_args()
     counter = _Counter(given.expected)
+    delay_seconds = given.delay_ms / 1000
+
+    def serve(connection: socket.socket) -> None:
+        with connection:
+            if given.speaks == "lines":
+                _serve_lines(connection, counter)
+            else:
+                _serve(connection, counter, delay_seconds)
+
     with socket.create_server(("127.0.0.1", given.port)) as listener:
         child.report(port=listener.getsockname()[1])
         while True:
             connection, _ = listener.accept()
-            threading.Thread(
-                target=_serve,
-                args=(connection, counter, given.delay_ms / 1000),
-                daemon=True,
-            ).start()
+            threading.Thread(target=serve, args=(connection,), daemon=True).start()
 
 
 def _serve(connection: socket.socket, counter: _Counter, delay_seconds: float) -> None:
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    with connection:
-        while True:
-            head = _head(connection)
-            if head is None:
-                return
-            packed = head.body_begun + _exactly(connection, head.missing)
-            body = decompress(packed, _GZIP) if head.gzipped else packed
-            counter.add(body, len(packed))
-            if delay_seconds:
-                time.sleep(delay_seconds)
-            connection.sendall(_ANSWER)
+    while (head := _head(connection)) is not None:
+        packed = head.body_begun + _exactly(connection, head.missing)
+        body = decompress(packed, _GZIP) if head.gzipped else packed
+        counter.add(body.count(b'"uuid":'), len(packed))
+        if delay_seconds:
+            time.sleep(delay_seconds)
+        connection.sendall(_ANSWER)
+
+
+def _serve_lines(connection: socket.socket, counter: _Counter) -> None:
+    while piece := connection.recv(_LINES_BYTES):
+        counter.add(piece.count(b"\n"), len(piece))
 
 
 class _Head:

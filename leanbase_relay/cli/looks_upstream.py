@@ -77,6 +77,7 @@ def _ask(patient: Patient, project: ProjectConfig) -> _Heard:
     from leanbase_relay.assembly import Parts
     from leanbase_relay.forward.batch import Batch, Piece
     from leanbase_relay.forward.verdict import judge, skew_seconds
+    from leanbase_relay.store.chunk import pack
 
     config = patient.config
     seconds = min(config.upstream.timeout_seconds, ENOUGH_SECONDS)
@@ -87,7 +88,8 @@ def _ask(patient: Patient, project: ProjectConfig) -> _Heard:
     )
     parts = Parts(replace(config, upstream=hasty), patient.clock, KeyRing())
     upstream = parts.upstream(project)
-    nothing = Batch((Piece(0, 0, 0, last=True, event_bytes=b"", accepted_at_ms=0),))
+    empty = Piece(0, 0, 0, last=True, packed=pack(b""), size=0, accepted_at_ms=0)
+    nothing = Batch((empty,))
     try:
         began = patient.clock.monotonic()
         answer = upstream.send(upstream.begin(nothing))

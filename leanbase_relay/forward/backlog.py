@@ -44,6 +44,7 @@ class Backlog:
         self._poke = clock.poke()
         self._acked: Receipt | None = None
         self._frozen = self.totals.frozen_chunk
+        self._look_inside = False
         self._unsaid = 0
         self._say_again_at = clock.monotonic()
 
@@ -67,11 +68,23 @@ class Backlog:
                 continue
             try:
                 return build(
-                    chunks, self.position, max_events=max_events, max_bytes=max_bytes
+                    chunks,
+                    self.position,
+                    max_events=max_events,
+                    max_bytes=max_bytes,
+                    look_inside=self._look_inside,
                 )
             except DamagedChunk as damaged:
                 if not self._count_anew(damaged.chunk):
                     self._bury_chunk(damaged)
+
+    def look_inside(self) -> None:
+        """From now on see that chunks can be unpacked before they are sent.
+
+        One could not, though its checksum is right: what is behind it would never
+        leave.
+        """
+        self._look_inside = True
 
     def _claimed(self, max_events: int, max_bytes: int) -> list[StoredChunk]:
         """The oldest chunks; from now on they stay the rows that they are."""

@@ -1,16 +1,21 @@
 """Batches: a contiguous run of a lane's backlog as one request. Pure.
 
 A batch is made of pieces of chunks, whole ones wherever possible: then its body is
-their bytes joined, and no event is looked at. Only a position inside a chunk, a limit
-below a chunk's size, or a half of a refused batch takes a chunk apart.
+what lies in the store, joined, and nothing is unpacked. Only a position inside a chunk,
+a limit below a chunk's size, or a half of a refused batch takes a chunk apart.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from leanbase_relay.store.chunk import Damaged, join, split, unpack
+from leanbase_relay import deflate
+from leanbase_relay.store.chunk import Damaged, Packed, join, pack, split, unpack
 from leanbase_relay.store.reader import StoredChunk
 from leanbase_relay.store.totals import Position
+
+_LARGE_BYTES = 64 << 10
+"""Smaller pieces are packed together anew: alone they would take more room on the wire
+than it takes time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +27,8 @@ class Piece:
         first: how many of the chunk's events stand before the piece.
         events: how many it has.
         last: whether the chunk ends with it.
-        event_bytes: the events, joined by commas.
+        packed: the events, joined by commas; a whole chunk as it lies in the store.
+        size: bytes of that, unpacked.
         accepted_at_ms: when the chunk was committed.
         stamped, historical, requeues: of the chunk; see `StoredChunk`.
     """
@@ -31,11 +37,26 @@ class Piece:
     first: int
     events: int
     last: bool
-    event_bytes: bytes
+    packed: Packed
+    size: int
     accepted_at_ms: int
     stamped: str | None = None
     historical: bool = False
     requeues: int = 0
+
+    @property
+    def event_bytes(self) -> bytes:
+        """The events, joined by commas.
+
+        Raises:
+            Damaged: they cannot be unpacked, though the checksum is right.
+        """
+        return unpack(self.packed)
+
+    @property
+    def goes_as_it_is(self) -> bool:
+        """Whether it is sent as it lies in the store."""
+        return self.size >= _LARGE_BYTES and deflate.can_be_joined(self.packed.data)
 
     @property
     def end(self) -> Position:
@@ -56,12 +77,14 @@ class Piece:
             yield self._of([event], number)
 
     def _of(self, events: Sequence[bytes], start: int) -> "Piece":
+        event_bytes = join(events)
         return replace(
             self,
             first=self.first + start,
             events=len(events),
             last=self.last and start + len(events) == self.events,
-            event_bytes=join(events),
+            packed=pack(event_bytes),
+            size=len(event_bytes),
         )
 
 
@@ -79,7 +102,7 @@ class Batch:
     @property
     def size(self) -> int:
         """Bytes of all events, before compression."""
-        return sum(len(piece.event_bytes) + 1 for piece in self.pieces) - 1
+        return sum(piece.size + 1 for piece in self.pieces) - 1
 
     @property
     def end(self) -> Position:
@@ -97,15 +120,16 @@ class Batch:
         return self.pieces[0].historical
 
     @property
-    def parts(self) -> tuple[bytes, ...]:
-        """What comes to all events, joined by commas."""
-        parts = [part for piece in self.pieces for part in (b",", piece.event_bytes)]
-        return tuple(parts[1:])
-
-    @property
     def event_bytes(self) -> bytes:
         """All events, joined by commas."""
-        return b"".join(self.parts)
+        return join(piece.event_bytes for piece in self.pieces)
+
+    def parts(self) -> "Iterator[bytes | Packed]":
+        """What comes to all events, joined by commas; what is large stays packed."""
+        for number, piece in enumerate(self.pieces):
+            if number:
+                yield b","
+            yield piece.packed if piece.goes_as_it_is else piece.event_bytes
 
     def position_after(self, events: int) -> Position:
         """Where a lane stands that has finished so many events of this batch."""
@@ -141,7 +165,12 @@ class DamagedChunk(Exception):
 
 
 def build(
-    chunks: Sequence[StoredChunk], start: Position, *, max_events: int, max_bytes: int
+    chunks: Sequence[StoredChunk],
+    start: Position,
+    *,
+    max_events: int,
+    max_bytes: int,
+    look_inside: bool = False,
 ) -> Batch:
     """Make a batch of the oldest chunks.
 
@@ -150,6 +179,7 @@ def build(
         start: the lane's position.
         max_events: the batch has no more.
         max_bytes: nor more bytes than these, unless its only event is larger.
+        look_inside: whether to see that the chunks can be unpacked, too.
 
     Raises:
         DamagedChunk: the first chunk does not match its checksum. (Behind others, it
@@ -159,13 +189,13 @@ def build(
     events, size = 0, -1  # no comma follows the last one
     for chunk in chunks:
         try:
-            piece = _piece(chunk, start)
+            piece = _piece(chunk, start, look_inside=look_inside)
         except Damaged as bad:
             if pieces:
                 break
             raise DamagedChunk(chunk, str(bad)) from bad
         events += piece.events
-        size += len(piece.event_bytes) + 1
+        size += piece.size + 1
         full = events > max_events or size > max_bytes
         if pieces and (full or piece.historical != pieces[0].historical):
             break
@@ -175,14 +205,18 @@ def build(
     return Batch(tuple(pieces))
 
 
-def _piece(chunk: StoredChunk, start: Position) -> Piece:
-    event_bytes = unpack(chunk.packed)
+def _piece(chunk: StoredChunk, start: Position, *, look_inside: bool) -> Piece:
+    if look_inside:
+        unpack(chunk.packed)
+    elif not chunk.packed.is_right:
+        raise Damaged("the checksum does not match")
     piece = Piece(
         chunk=chunk.id,
         first=0,
         events=chunk.events,
         last=True,
-        event_bytes=event_bytes,
+        packed=chunk.packed,
+        size=chunk.bytes,
         accepted_at_ms=chunk.accepted_at_ms,
         stamped=chunk.stamped,
         historical=chunk.historical,
@@ -198,7 +232,7 @@ def _piece(chunk: StoredChunk, start: Position) -> Piece:
 
 def _within(piece: Piece, max_events: int, max_bytes: int) -> Piece:
     """As many events as fit; at least one."""
-    if piece.events <= max_events and len(piece.event_bytes) <= max_bytes:
+    if piece.events <= max_events and piece.size <= max_bytes:
         return piece
     count, size = 0, -1
     for event in split(piece.event_bytes)[:max_events]:

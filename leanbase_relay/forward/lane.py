@@ -7,7 +7,6 @@ lose: the backlog is the state, and an event leaves it only when the upstream ha
 decided on it.
 """
 
-import contextlib
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ from leanbase_relay.forward.sending import Sending
 from leanbase_relay.forward.standing import LaneStatus, Standing
 from leanbase_relay.forward.upstream import Upstream
 from leanbase_relay.forward.verdict import Judgement, Verdict, skew_seconds
+from leanbase_relay.store.chunk import Damaged
 from leanbase_relay.store.reader import Reader
 from leanbase_relay.store.totals import Totals
 from leanbase_relay.store.writer import Writer
@@ -152,8 +152,12 @@ class Lane:
         )
         if batch is None:
             return False
-        with contextlib.suppress(_BegunAnew):  # the backlog knows what is left of it
+        try:
             self._deliver(self.upstream.begin(batch))
+        except _BegunAnew:
+            pass  # the backlog knows what is left of it
+        except Damaged:
+            self._backlog.look_inside()
         return True
 
     def _take_up_change(self) -> None:

@@ -11,9 +11,11 @@ from typing import NamedTuple, Protocol, Self
 
 import msgspec
 
+from leanbase_relay import deflate
 from leanbase_relay.clock import rfc_3339
 from leanbase_relay.forward.batch import Batch
 from leanbase_relay.forward.verdict import Answer, Judgement, Verdict, judge
+from leanbase_relay.store.chunk import Packed, unpack
 from leanbase_relay.store.totals import Position
 
 MAX_ANSWER_BYTES = 64 << 10
@@ -22,22 +24,37 @@ MAX_ANSWER_BYTES = 64 << 10
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One attempt's request, before compression.
+    """One attempt's request.
 
     Attributes:
-        parts: of the body; a large one is not copied until it is compressed.
+        parts: of the body, in order; some packed already.
         max_answer_bytes: what is read of the answer, at most.
     """
 
     path: str
     headers: Mapping[str, str]
-    parts: tuple[bytes, ...]
+    parts: tuple[bytes | Packed, ...]
     max_answer_bytes: int = MAX_ANSWER_BYTES
 
     @property
     def body(self) -> bytes:
-        """All of the body."""
-        return b"".join(self.parts)
+        """The body as JSON."""
+        return b"".join(
+            unpack(part) if isinstance(part, Packed) else part for part in self.parts
+        )
+
+    @property
+    def gzip(self) -> bytes:
+        """The body, packed; what was packed already is taken as it is."""
+        packed: list[bytes] = []
+        texts: list[bytes] = []
+        for part in self.parts:
+            if isinstance(part, Packed):
+                packed += (deflate.compress(*texts), part.data)
+                texts = []
+            else:
+                texts.append(part)
+        return deflate.joined([*packed, deflate.compress(*texts)])
 
 
 class Settled(NamedTuple):
@@ -129,7 +146,7 @@ class BatchSending:
             rfc_3339(now).encode(),
             b'"historical_migration":true,' if self._batch.historical else b"",
         )
-        return Request(self.path, {}, (head, *self._batch.parts, b"]}"))
+        return Request(self.path, {}, (head, *self._batch.parts(), b"]}"))
 
     def judge(self, answer: Answer, *, now: float) -> Judgement:
         judgement = judge(answer, now=now)

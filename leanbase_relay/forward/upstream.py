@@ -25,7 +25,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import HTTPError
 
-from leanbase_relay import __version__, deflate
+from leanbase_relay import __version__
 from leanbase_relay.clock import Clock
 from leanbase_relay.forward.batch import Batch
 from leanbase_relay.forward.sending import BatchSending, Request, Sending
@@ -119,7 +119,7 @@ class Upstream:
         headers = {"Content-Type": "application/json", **request.headers}
         if self._compress:
             headers["Content-Encoding"] = "gzip"
-            request = replace(request, parts=(deflate.gzip(*request.parts),))
+            request = replace(request, parts=(request.gzip,))
         request = replace(request, headers=headers)
         # It, or something in between, may quote the key; an answer is logged and kept.
         answer = self._guarded(request)

@@ -102,8 +102,9 @@ class V1Sending:
         self._created_at = created_at
         self._id = str(uuid.uuid4())
         self._attempts = 0
-        self._events = split(batch.event_bytes)
-        self._names = _names_of(batch.event_bytes)
+        event_bytes = batch.event_bytes
+        self._events = split(event_bytes)
+        self._names = _names_of(event_bytes)
         every = range(len(self._events))
         self._open = list(every if undecided is None else undecided)
         self._refused = dict(refused or {})

@@ -249,8 +249,10 @@ class Judge:
         self, run: bytes, lines: int, project: str, now_ms: int
     ) -> Chunk | None:
         """The run as a chunk, if every line is in order as it is, or nearly."""
-        if lines > self._max_events or len(run) >= self._rules.max_bytes + lines:
+        if lines > self._max_events or len(run) > MAX_CHUNK_BYTES:
             return None  # divided, it becomes several chunks
+        if _has_line_beyond(self._rules.max_bytes, run):
+            return None
         try:
             seen = self._look.decode_lines(run)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -339,6 +341,17 @@ class Judge:
                 yield number + first, part, chunk
             else:
                 yield from self._groups(part, project, now_ms, number + first)
+
+
+def _has_line_beyond(most: int, run: bytes) -> bool:
+    """Whether a line is longer than so many bytes, in a step for each so many."""
+    start = 0
+    while len(run) - start > most:
+        # The last end of a line that is near enough: all before it are short.
+        start = run.rfind(b"\n", start, start + most + 1) + 1
+        if not start:
+            return True
+    return False
 
 
 def _completed(project: str, run: bytes, seen: list[_Seen], now_ms: int) -> Chunk:

@@ -13,18 +13,20 @@ the number of connections.
 
 import asyncio
 import contextlib
-import json
 import logging
 import os
 import socket
 from collections import deque
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 from leanbase_relay.clock import Clock
 from leanbase_relay.errors import RelayError, StoreFull
 from leanbase_relay.intake.admission import Admission
 from leanbase_relay.intake.event import Judge, Judged, Refusal
 from leanbase_relay.intake.line import too_long
+from leanbase_relay.intake.replies import Replies, complaint
+from leanbase_relay.intake.turn import Share, Turn
 from leanbase_relay.intake.unfinished import Unfinished
 from leanbase_relay.listener import BACKLOG
 from leanbase_relay.store.deposit import DeadLetter, Deposit
@@ -37,24 +39,21 @@ MAX_READ_BYTES = 1 << 20
 MAX_WAITING_BYTES = 4 << 20
 """Of one connection, given to the writer and not yet settled."""
 MAX_WAITING_BYTES_TOGETHER = 12 << 20
-MAX_UNSENT_BYTES = 64 << 10
-"""Of `error` replies that a client does not read; beyond it they are left out. The
-counts are always right, and the dead letters keep every refused line."""
-
-_COUNTS = b'{"stored":%d,"refused":%d}\n'
 # What producers know as "send it again later": nothing was accepted, nothing is kept.
 _GIVEN_UP = "store unavailable: too many lines are unfinished at once"
 
 
 @dataclass(slots=True)
 class _Pending:
-    """What was given to the writer and has no receipt yet."""
+    """What a connection gave to the writer, and has no receipt for yet."""
 
     connection: "_Connection"
     first_line: int
-    judged: Judged
-    size: int
+    share: Share
     letters: tuple[DeadLetter, ...]
+
+
+_Pendings = tuple[_Pending, ...]  # of one deposit
 
 
 class SocketIntake:
@@ -70,6 +69,7 @@ class SocketIntake:
         admission: Admission,
     ) -> None:
         self.judge = judge
+        self.turn = Turn(self._judged, self._taken, self._soon)
         self.writer = writer
         self.clock = clock
         self.max_event_bytes = max_event_bytes
@@ -81,7 +81,7 @@ class SocketIntake:
         self.unfinished = Unfinished(clock, max_line_bytes=max_event_bytes)
         self._connections: set[_Connection] = set()
         self._paused: set[_Connection] = set()
-        self._settled: deque[tuple[_Pending, RelayError | None]] = deque()
+        self._settled: deque[tuple[_Pendings, RelayError | None]] = deque()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._server: asyncio.Server | None = None
 
@@ -107,10 +107,10 @@ class SocketIntake:
         for connection in tuple(self._connections):
             connection.abort()
 
-    def submit(self, pending: _Pending, deposit: Deposit) -> None:
+    def submit(self, pendings: "_Pendings", deposit: Deposit) -> None:
         """Give a deposit to the writer."""
-        self.waiting_bytes += pending.size
-        self.writer.submit(deposit, lambda receipt: self._on_settled(pending, receipt))
+        self.waiting_bytes += sum(pending.share.size for pending in pendings)
+        self.writer.submit(deposit, lambda receipt: self._on_settled(pendings, receipt))
 
     def joined(self, connection: "_Connection") -> None:
         self._connections.add(connection)
@@ -124,9 +124,29 @@ class SocketIntake:
         """Remember who is not read because too much is waiting."""
         (self._paused.add if paused else self._paused.discard)(connection)
 
-    def _on_settled(self, pending: _Pending, receipt: Receipt) -> None:
+    def _judged(self, run: bytes) -> Judged:
+        now_ms = round(self.clock.wall() * 1000)
+        return self.judge.judge(run, project=DEFAULT_PROJECT, now_ms=now_ms)
+
+    def _taken(
+        self, judged: Judged, shares: "Sequence[tuple[_Connection, Share]]"
+    ) -> None:
+        taken = (connection.take(share) for connection, share in shares)
+        pendings = tuple(one for one in taken if one is not None)
+        letters = tuple(letter for one in pendings for letter in one.letters)
+        if pendings:
+            self.submit(pendings, Deposit(judged.chunks, letters))
+
+    def _soon(self, end: Callable[[], None]) -> None:
+        """Wait for the others of this turn, if there are any."""
+        if self._loop is None or len(self._connections) == 1:
+            end()
+        else:
+            self._loop.call_soon(end)
+
+    def _on_settled(self, pendings: "_Pendings", receipt: Receipt) -> None:
         """In the writer's thread: lay it down for the loop."""
-        self._settled.append((pending, receipt.error))
+        self._settled.append((pendings, receipt.error))
 
     def _wake(self) -> None:
         """In the writer's thread, after a group: wake the loop once for all of it."""
@@ -136,10 +156,11 @@ class SocketIntake:
     def _take_settled(self) -> None:
         touched: dict[_Connection, None] = {}
         while self._settled:
-            pending, error = self._settled.popleft()
-            self.waiting_bytes -= pending.size
-            pending.connection.settled(pending, error)
-            touched[pending.connection] = None
+            pendings, error = self._settled.popleft()
+            for pending in pendings:
+                self.waiting_bytes -= pending.share.size
+                pending.connection.settled(pending, error)
+                touched[pending.connection] = None
         for connection in touched:
             connection.reply()
         if self._paused and self.waiting_bytes < MAX_WAITING_BYTES_TOGETHER:
@@ -157,16 +178,12 @@ class _Connection(asyncio.BufferedProtocol):
         self._tail = bytearray()  # a line that is not finished
         self._skipping = False  # the rest of a line that is too long
         self._lines = 0  # judged, blank ones too
-        self._stored = 0
-        self._refused = 0
+        self._replies = Replies()
         self._waiting_bytes = 0
         self._waiting = 0
-        self._errors: list[bytes] = []
-        self._unsent_bytes = 0
         self._reading = True
         self._writing = True
         self._ended = False
-        self._news = False
         self.gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     # The transport calls.
@@ -178,7 +195,7 @@ class _Connection(asyncio.BufferedProtocol):
         sock = transport.get_extra_info("socket")
         self.peer, why_not = self._intake.admission.enter(sock)
         if why_not is not None:
-            transport.write(_line(error=why_not))
+            transport.write(complaint(why_not))
             self._skipping = self._ended = True
             transport.close()
 
@@ -193,7 +210,7 @@ class _Connection(asyncio.BufferedProtocol):
         """The producer is done; a last line without a newline counts."""
         self._end_of_lines()
         if self._lines:
-            self._news = True  # the last reply comes, whatever was said before
+            self._replies.are_due = True  # the last one comes, whatever was said before
         if not self._waiting:
             self.reply()
         return True  # the transport stays open for the replies
@@ -224,7 +241,7 @@ class _Connection(asyncio.BufferedProtocol):
         if end:
             run = bytes(self._tail) + data[:end] if self._tail else data[:end]
             self._tail = bytearray(data[end:])
-            self._take(run)
+            self._intake.turn.add(self, run)
         else:
             self._tail += data
         # One more byte may be the \r of a line's end.
@@ -249,13 +266,6 @@ class _Connection(asyncio.BufferedProtocol):
         with contextlib.suppress(OSError):
             self._receive(os.read(fileno, MAX_READ_BYTES))
 
-    def _take(self, run: bytes) -> None:
-        intake = self._intake
-        judged = intake.judge.judge(
-            run, project=DEFAULT_PROJECT, now_ms=round(intake.clock.wall() * 1000)
-        )
-        self._submit(judged)
-
     def _refuse_tail(self) -> None:
         """A line without an end is refused as soon as it is too long."""
         limit = self._intake.max_event_bytes
@@ -263,16 +273,12 @@ class _Connection(asyncio.BufferedProtocol):
             1, too_long(limit), bytes(self._tail), project=DEFAULT_PROJECT
         )
         self._tail = bytearray()
-        self._skipping = True
-        self._submit(Judged((), (refusal,), 1))
+        self._give_up_on(refusal)
 
     def give_up_line(self) -> None:
         """Let go of a line that has stood still, and skip what may come of it."""
         self._let_go_of_tail()
-        self._skipping = True
-        refusal = Refusal(1, _GIVEN_UP, b"", DEFAULT_PROJECT)
-        self._give(self._lines, Judged((), (refusal,), 1), Deposit())
-        self._lines += 1
+        self._give_up_on(Refusal(1, _GIVEN_UP, b"", DEFAULT_PROJECT), keep=False)
 
     def _let_go_of_tail(self) -> None:
         self._tail = bytearray()
@@ -285,71 +291,71 @@ class _Connection(asyncio.BufferedProtocol):
         if self._tail:
             run = bytes(self._tail)
             self._let_go_of_tail()
-            self._take(run)
+            self._intake.turn.add(self, run)
+        self._intake.turn.end()
 
-    def _submit(self, judged: Judged) -> None:
+    def _give_up_on(self, refusal: Refusal, *, keep: bool = True) -> None:
+        """Refuse a line that is not all there, and skip the rest of it."""
+        self._skipping = True
+        self._intake.turn.end()  # the lines before it are counted first
+        pending = self.take(Share(0, (refusal,), 1, (), len(refusal.text)), keep=keep)
+        assert pending is not None, "it is refused"
+        self._intake.submit((pending,), Deposit(refused=pending.letters))
+
+    def take(self, share: Share, *, keep: bool = True) -> _Pending | None:
+        """Count the lines of a share; None if nothing of it waits for a commit.
+
+        Args:
+            share: what the next lines of this connection came to.
+            keep: whether those that are refused become dead letters.
+        """
         first_line = self._lines
-        self._lines += judged.lines
-        if not judged.chunks and not judged.refusals:
-            return
+        self._lines += share.lines
+        if not share.events and not share.refusals:
+            return None
         letters = tuple(
             refusal.dead_letter(f"{self.peer} line={first_line + refusal.line}")
-            for refusal in judged.refusals
+            for refusal in share.refusals
+            if keep
         )
-        self._give(first_line, judged, Deposit(judged.chunks, letters))
+        return self._waits(_Pending(self, first_line, share, letters))
 
-    def _give(self, first_line: int, judged: Judged, deposit: Deposit) -> None:
-        pending = _Pending(self, first_line, judged, deposit.size, deposit.refused)
+    def _waits(self, pending: _Pending) -> _Pending:
         self._waiting += 1
-        self._waiting_bytes += pending.size
-        self._intake.submit(pending, deposit)
+        self._waiting_bytes += pending.share.size
+        return pending
 
     # Receipts.
 
-    def settled(self, pending: _Pending, error: RelayError | None) -> None:
+    def settled(self, pending: _Pending, why: RelayError | None) -> None:
         """The writer has settled: only now may anything be promised."""
         self._waiting -= 1
-        self._waiting_bytes -= pending.size
-        judged, first = pending.judged, pending.first_line
-        self._news = True
-        if error is None:
-            self._stored += judged.events
-            self._refused += len(judged.refusals)
-            for refusal in judged.refusals:
-                self._add_error(first + refusal.line, refusal.reason)
-            return
-        kept_out = {refusal.line for refusal in judged.refusals} | set(judged.blanks)
-        for number in range(1, judged.lines + 1):
-            if number not in kept_out:
-                self._refused += 1
-                self._add_error(first + number, str(error))
-        if isinstance(error, StoreFull) and pending.letters:
+        self._waiting_bytes -= pending.share.size
+        share, first = pending.share, pending.first_line
+        if why is None:
+            self._replies.stored(share.events)
+        else:
+            kept_out = {one.line for one in share.refusals} | set(share.blanks)
+            for number in range(1, share.lines + 1):
+                if number not in kept_out:
+                    self._replies.refused(first + number, str(why))
+        if isinstance(why, StoreFull) and pending.letters:
             # The events found no room, and their lines are settled; what was wrong
             # with their neighbours is still worth keeping.
-            without_events = Judged((), judged.refusals, 0)
-            self._give(first, without_events, Deposit(refused=pending.letters))
+            without_events = replace(share, events=0, lines=0)
+            again = self._waits(replace(pending, share=without_events))
+            self._intake.submit((again,), Deposit(refused=pending.letters))
             return
-        for refusal in judged.refusals:
-            self._refused += 1
-            self._add_error(first + refusal.line, refusal.reason)
+        for refusal in share.refusals:
+            self._replies.refused(first + refusal.line, refusal.reason)
 
     def reply(self) -> None:
         """Send what is to be said, unless the client does not read."""
         if self._transport is None:
             return
-        if self._news and self._writing:
-            self._news = False
-            counts = _COUNTS % (self._stored, self._refused)
-            self._transport.write(b"".join([*self._errors, counts]))
-            self._errors.clear()
-            self._unsent_bytes = 0
+        if self._replies.are_due and self._writing:
+            self._transport.write(self._replies.take())
         self._close_if_done()
-
-    def _add_error(self, line: int, reason: str) -> None:
-        text = _line(line=line, error=reason)
-        if self._unsent_bytes + len(text) <= MAX_UNSENT_BYTES:
-            self._errors.append(text)
-            self._unsent_bytes += len(text)
 
     # Flow.
 
@@ -374,6 +380,7 @@ class _Connection(asyncio.BufferedProtocol):
     def finish(self) -> None:
         """The relay stops: settle what was received, then close."""
         self._receive_last()
+        self._intake.turn.end()
         self._let_go_of_tail()  # a line half received was promised nothing
         self._ended = True
         if self._transport is not None and self._reading:
@@ -387,11 +394,7 @@ class _Connection(asyncio.BufferedProtocol):
             self._transport.abort()
 
     def _close_if_done(self) -> None:
-        # News that are left wait for a client that does not read yet.
-        done = self._ended and not self._waiting and not self._news
+        # Replies that are left wait for a client that does not read yet.
+        done = self._ended and not self._waiting and not self._replies.are_due
         if done and self._transport is not None:
             self._transport.close()
-
-
-def _line(**members: object) -> bytes:
-    return json.dumps(members, separators=(",", ":")).encode() + b"\n"

@@ -130,6 +130,8 @@ _MIGRATIONS = (
         "lines_without_end",
         ("alter table spool_file add column within_line integer not null default 0",),
     ),
+    # Chunks are packed as gzip: an older version would take them for damaged.
+    ("chunks_that_can_be_joined", ()),
 )
 
 VERSION = len(_MIGRATIONS)

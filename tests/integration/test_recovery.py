@@ -917,7 +917,7 @@ def _salvage_without_room(path: Path) -> int:
     signal.alarm(20)
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     # Room for the tables and their log, and for little else.
-    resource.setrlimit(resource.RLIMIT_FSIZE, (140_000, 140_000))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (150_000, 150_000))
     try:
         opened(path)
     except StoreUnavailable as error:

@@ -17,6 +17,7 @@ from tests.support.intake import (
 )
 
 BAD = b'{"event":"e"}\n'
+MISSING = "distinct_id: missing"
 MAX_BYTES = 1000
 TOO_LONG = "line is longer than events.max_bytes (1000 bytes)"
 
@@ -73,6 +74,29 @@ class TestReplies:
                 client.send(event(number) + BAD)
                 told = errors(client.replies_until(2 * number))
                 assert told == {2 * number: "distinct_id: missing"}
+
+    def test_producers_of_one_turn_of_the_loop_hear_each_its_own(
+        self, relay: RunningIntake
+    ) -> None:
+        """What both wrote is judged as one run; neither notices the other."""
+        with relay.connect() as one, relay.connect() as other:
+            one.send(event(0))
+            one.replies_until(1)
+            other.send(BAD)
+            other.replies_until(1)
+            with relay.frozen():
+                one.send(event(1) + BAD + event(2))
+                other.send(b"\n" + event(3) + BAD)
+            to_one, to_other = one.replies_until(4), other.replies_until(3)
+
+        assert (counts(to_one), errors(to_one)) == ((3, 1), {3: MISSING})
+        assert (counts(to_other), errors(to_other)) == ((1, 2), {4: MISSING})
+        assert relay.backlog() == [event(number).strip() for number in range(4)]
+        assert sorted(letter.origin.split()[-1] for letter in relay.letters()) == [
+            "line=1",
+            "line=3",
+            "line=4",
+        ]
 
     def test_carriage_returns_before_newlines_are_not_part_of_the_line(
         self, relay: RunningIntake

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from leanbase_relay.intake.replies import MAX_UNSENT_BYTES
 from leanbase_relay.intake.socket import (
     MAX_READ_BYTES,
-    MAX_UNSENT_BYTES,
     MAX_WAITING_BYTES,
     MAX_WAITING_BYTES_TOGETHER,
 )
@@ -63,7 +63,7 @@ def unsent_bytes(relay: RunningIntake) -> int:
     for connection in relay.intake._connections:
         assert connection._transport is not None
         unsent += connection._transport.get_write_buffer_size()
-        unsent += connection._unsent_bytes
+        unsent += connection._replies._unsent_bytes
     return unsent
 
 

@@ -22,6 +22,7 @@ from leanbase_relay.forward.upstream import Upstream
 from leanbase_relay.forward.verdict import Answer, Silence, Verdict, judge
 from leanbase_relay.keys import Secret
 from leanbase_relay.sink import Fault, Script, Sink
+from leanbase_relay.store.chunk import pack
 from tests.support.upstream import OK, Act, Call, RawUpstream, answer, says
 
 EVENT = b'{"event":"e","distinct_id":"u","properties":{"price":1.10}}'
@@ -30,7 +31,16 @@ GOOD = answer("200 OK", OK, "Content-Type: application/json")
 
 def batch_of(*events: bytes) -> Batch:
     event_bytes = b",".join(events)
-    return Batch((Piece(1, 0, len(events), True, event_bytes, 0),))  # noqa: FBT003
+    piece = Piece(
+        chunk=1,
+        first=0,
+        events=len(events),
+        last=True,
+        packed=pack(event_bytes),
+        size=len(event_bytes),
+        accepted_at_ms=0,
+    )
+    return Batch((piece,))
 
 
 ONE = batch_of(EVENT)

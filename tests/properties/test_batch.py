@@ -63,7 +63,8 @@ def test_halves_and_singles_come_to_the_whole(chunks: list[list[bytes]]) -> None
 
 def test_a_flipped_bit_is_noticed_and_named() -> None:
     good, bad = stored([[b'{"a":1}'], [b'{"b":2}']])
-    flipped = Packed(bad.packed.data[:-1] + b"\0", bad.packed.checksum)
+    data = bad.packed.data
+    flipped = Packed(data[:-1] + bytes([data[-1] ^ 1]), bad.packed.checksum)
     damaged = StoredChunk(bad.id, bad.events, bad.bytes, 1, flipped)
 
     before = build([good, damaged], BEGINNING, max_events=9, max_bytes=999)

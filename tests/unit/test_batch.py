@@ -98,7 +98,15 @@ def test_a_half_may_end_inside_a_chunk() -> None:
 
 
 def test_a_piece_of_all_is_the_piece_itself() -> None:
-    piece = Piece(1, 0, 2, True, join([event(0), event(1)]), 0)  # noqa: FBT003
+    piece = Piece(
+        chunk=1,
+        first=0,
+        events=2,
+        last=True,
+        packed=pack(join([event(0), event(1)])),
+        size=17,
+        accepted_at_ms=0,
+    )
 
     assert piece.cut(0, 2) is piece
 

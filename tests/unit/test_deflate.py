@@ -1,7 +1,10 @@
 import gzip
 import zlib
+from collections.abc import Callable
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from leanbase_relay import deflate
 from leanbase_relay.deflate import Packing
@@ -9,18 +12,51 @@ from leanbase_relay.deflate import Packing
 DATA = b'{"event":"order placed"},' * 50
 
 
-def test_it_is_zlibs_format_both_ways() -> None:
-    assert zlib.decompress(deflate.compress(DATA)) == DATA
+PACKERS = [deflate.compress, deflate.compress_tightly]
+
+
+@pytest.mark.parametrize("pack", PACKERS)
+def test_what_is_packed_is_one_plain_gzip(pack: Callable[[bytes], bytes]) -> None:
+    packed = pack(DATA)
+
+    strict = zlib.decompressobj(31)
+    assert strict.decompress(packed) == DATA
+    assert strict.eof
+    assert strict.unused_data == b""
+    assert deflate.decompress(packed) == DATA
+
+
+def test_what_older_versions_packed_is_read() -> None:
     assert deflate.decompress(zlib.compress(DATA)) == DATA
+    assert not deflate.can_be_joined(zlib.compress(DATA))
+    assert not deflate.can_be_joined(gzip.compress(DATA))
+
+
+@given(st.lists(st.tuples(st.binary(max_size=200), st.sampled_from(PACKERS))))
+def test_texts_are_joined_without_unpacking_them(
+    texts: list[tuple[bytes, Callable[[bytes], bytes]]],
+) -> None:
+    """One member, with the sums of the whole: a reader that checks is content."""
+    whole = deflate.joined([pack(text) for text, pack in texts])
+
+    strict = zlib.decompressobj(31)
+    assert strict.decompress(whole) == b"".join(text for text, _ in texts)
+    assert strict.eof
+    assert strict.unused_data == b""
+
+
+def test_they_are_joined_where_there_is_no_isal_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(deflate, "library", zlib)
+
+    whole = deflate.joined([deflate.compress(DATA), deflate.compress_tightly(DATA)])
+
+    assert gzip.decompress(whole) == DATA * 2
 
 
 def test_nothing_can_be_compressed_too() -> None:
     assert deflate.decompress(deflate.compress(b"")) == b""
-
-
-def test_gzip_is_what_content_encoding_means() -> None:
-    assert gzip.decompress(deflate.gzip(DATA)) == DATA
-    assert gzip.decompress(deflate.gzip(b"", DATA, b"]")) == DATA + b"]"
 
 
 @pytest.mark.parametrize(

@@ -9,11 +9,20 @@ from leanbase_relay.forward.batch import Batch, Piece
 from leanbase_relay.forward.division import Outcome, divide
 from leanbase_relay.forward.sending import BatchSending, Sending
 from leanbase_relay.forward.verdict import Verdict
+from leanbase_relay.store.chunk import pack
 
 
 def sending(events: int) -> BatchSending:
     text = b",".join(b"%d" % number for number in range(events))
-    piece = Piece(1, 0, events, last=True, event_bytes=text, accepted_at_ms=0)
+    piece = Piece(
+        chunk=1,
+        first=0,
+        events=events,
+        last=True,
+        packed=pack(text),
+        size=len(text),
+        accepted_at_ms=0,
+    )
     return BatchSending(Batch((piece,)))
 
 

@@ -187,6 +187,19 @@ class TestRuns:
             lines: "line is longer than events.max_bytes (2000 bytes)"
         }
 
+    @pytest.mark.parametrize("before", [0, 1, 3, 40])
+    @pytest.mark.parametrize("behind", [0, 1, 40])
+    def test_a_line_that_is_too_long_is_found_wherever_it_stands(
+        self, before: int, behind: int
+    ) -> None:
+        """Runs longer than a line may be are judged at once, too."""
+        longest = event(1, pad="x" * (MAX_BYTES - len(event(1, pad="")) + 1))
+        too_long = longest.replace(b"xx", b"xxx", 1)
+        others = event(0) * before, event(2) * behind
+
+        assert judged(others[0] + longest + others[1]).events == before + behind + 1
+        assert list(reasons(judged(too_long.join(others)))) == [before + 1]
+
     def test_blanks_beyond_the_limit_are_a_line_that_is_too_long(self) -> None:
         assert judged(b" " * MAX_BYTES).blank == 1
         assert len(judged(b" " * (MAX_BYTES + 1)).refusals) == 1

@@ -1,8 +1,12 @@
+import gzip
 import json
+import zlib
+from dataclasses import replace
 
 from leanbase_relay.forward.batch import Batch, Piece
 from leanbase_relay.forward.sending import BatchSending, Settled
 from leanbase_relay.forward.verdict import Answer, Verdict
+from leanbase_relay.store.chunk import Packed, pack
 from leanbase_relay.store.totals import Position
 
 NOW = 1_800_000_000.25
@@ -11,12 +15,14 @@ BAD = Answer(400, b"no")
 
 
 def sending(*events: bytes, historical: bool = False) -> BatchSending:
+    event_bytes = b",".join(events)
     piece = Piece(
         chunk=1,
         first=0,
         events=len(events),
         last=True,
-        event_bytes=b",".join(events),
+        packed=pack(event_bytes),
+        size=len(event_bytes),
         accepted_at_ms=0,
         historical=historical,
     )
@@ -108,3 +114,42 @@ def test_what_is_given_up_is_refused_event_by_event() -> None:
         b'{"n":0}',
         b'{"n":1}',
     ]
+
+
+def chunk_of(first: int, events: int) -> Piece:
+    event_bytes = b",".join(b'{"n":%d}' % n for n in range(first, first + events))
+    packed, size = pack(event_bytes), len(event_bytes)
+    return Piece(1, 0, events, last=True, packed=packed, size=size, accepted_at_ms=0)
+
+
+def test_what_is_large_is_sent_as_it_lies_in_the_store() -> None:
+    large, other = chunk_of(0, 10_000), chunk_of(10_000, 10_000)
+
+    request = BatchSending(Batch((large, other))).request(key="k", now=NOW)
+
+    body = json.loads(gzip.decompress(request.gzip))
+    assert [one["n"] for one in body["batch"]] == list(range(20_000))
+    assert gzip.decompress(request.gzip) == request.body
+    assert large.packed.data[10:-10] in request.gzip
+    assert other.packed.data[10:-10] in request.gzip
+
+
+def test_what_is_small_is_packed_together() -> None:
+    """Each alone, a thousand events would take five times as much on the wire."""
+    pieces = tuple(chunk_of(number, 1) for number in range(1000))
+
+    request = BatchSending(Batch(pieces)).request(key="k", now=NOW)
+
+    assert gzip.decompress(request.gzip) == request.body
+    assert len(json.loads(request.body)["batch"]) == 1000
+    assert len(request.gzip) < len(request.body) / 2
+
+
+def test_what_an_older_version_packed_is_sent_too() -> None:
+    old = chunk_of(0, 10_000)
+    data = zlib.compress(old.event_bytes)
+    old = replace(old, packed=Packed(data, zlib.crc32(data)))
+
+    request = BatchSending(Batch((old, chunk_of(10_000, 1)))).request(key="k", now=NOW)
+
+    assert len(json.loads(gzip.decompress(request.gzip))["batch"]) == 10_001

@@ -1,6 +1,7 @@
 """A lane with a real store, writer and HTTP server; only its time is not real."""
 
 import sqlite3
+import zlib
 from itertools import pairwise
 
 import pytest
@@ -516,6 +517,36 @@ def test_a_damaged_chunk_is_one_dead_letter_and_harms_no_other(
     assert "damaged on disk, 5 events" in letter[2]
     totals = relay.totals()
     assert (totals.delivered, totals.dead, totals.dead_letters) == (5, 5, 1)
+
+
+def test_a_chunk_that_was_never_packed_is_one_dead_letter_too(
+    relay: Relay, sink: Sink, clock: LaneClock
+) -> None:
+    """Its checksum is right: only who unpacks it notices, here or at the upstream.
+
+    1. A whole chunk is sent as it lies in the store; the upstream refuses it, and so
+       its half cannot be made.
+    2. From then on the lane looks inside, and meets it as it meets any damage.
+    """
+    before, bad, after = relay.add(2), relay.add(2_000), relay.add(3)
+    assert len(bad) == 2_000
+    conn = sqlite3.connect(relay.path)
+    (data,) = conn.execute("select data from chunk where events = 2000").fetchone()
+    wrong = data[:5000] + b"no deflate stream" + data[5017:]
+    with conn:
+        conn.execute(
+            "update chunk set data = ?, checksum = ? where events = 2000",
+            (wrong, zlib.crc32(wrong)),
+        )
+    conn.close()
+
+    relay.lane(sink, clock, max_events=3_000).run()
+
+    assert uuids(sink.events) == before + after
+    (letter,) = relay.letters()
+    assert "damaged on disk, 2000 events" in letter[2]
+    totals = relay.totals()
+    assert (totals.delivered, totals.dead) == (5, 2_000)
 
 
 def test_chunks_dropped_while_they_are_in_flight_are_counted_once(
