@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import events, machine, process
+from benchmarks.peers import PEERS
 from benchmarks.question import Figure, Question, Sample, Setting
 
 Samples = Mapping[str, list[Sample]]
@@ -74,6 +75,7 @@ def result(
         **machine.describe(where.root),
         "events": f"{where.count:,} of {round(statistics.median(lengths))} bytes",
         "rounds": str(rounds),
+        "peers": ", ".join(one.version() for one in PEERS if one.program) or "none",
     }
     return {
         "machine": about,

@@ -6,7 +6,6 @@ good; a line that rises is a fault that a larger installation would meet.
 """
 
 import sys
-import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
@@ -23,7 +22,6 @@ PROJECTS = (1, 3, 10, 30, 100)
 _STEP = 100_000  # events whose cost is taken at a backlog of as many or more
 _STREAMED, _WAITED = 300_000, 30_000
 _WITHIN_SECONDS = 600.0
-_LOOK_SECONDS = 0.005
 _MOST_EVENTS = 500_000  # in memory of the producer; more is the same again
 
 Points = Mapping[str, Mapping[int, float]]
@@ -62,40 +60,24 @@ def _numbers(points: Mapping[int, float]) -> dict[int, float]:
 
 
 def _backlogs(where: Setting) -> dict[str, dict[int, float]]:
-    """Storing on top of a backlog, and sending it: one daemon that fills and drains."""
-    storing: dict[int, float] = {}
-    with where.fresh() as place:
-        log = place / "children.log"
-        port = upstream.free_port()
-        with relay.started(place, upstream=f"http://127.0.0.1:{port}") as daemon:
-            full = 0
-            for backlog in BACKLOGS:
-                full += _stream(daemon, where, backlog - full, log=log)
-                before = daemon.usage()
-                more = _stream(daemon, where, min(backlog, _STEP), log=log)
-                storing[backlog] = _us_each(before, daemon.usage(), more)
+    """Storing on top of a backlog, and then sending all of it."""
+    storing, sending = {}, {}
+    for backlog in BACKLOGS:
+        with where.fresh() as place:
+            log = place / "children.log"
+            port = upstream.free_port()
+            with relay.started(place, upstream=f"http://127.0.0.1:{port}") as daemon:
+                full, _ = _stream(daemon, where, backlog, log=log)
+                more, storing[backlog] = _stream(
+                    daemon, where, min(backlog, _STEP), log=log
+                )
                 full += more
-            with upstream.started(full, log=log, port=port) as (counter, _):
-                daemon.flush()
-                sending = _sending(daemon, full)
-                counter.hear(within_seconds=_WITHIN_SECONDS)
+                with upstream.started(full, log=log, port=port) as (counter, _):
+                    before = daemon.usage()
+                    daemon.flush()
+                    counter.hear(within_seconds=_WITHIN_SECONDS)
+                    sending[backlog] = _us_each(before, daemon.usage(), full)
     return {"storing": storing, "sending": sending}
-
-
-def _sending(daemon: relay.Relay, full: int) -> dict[int, float]:
-    """What an event costs on its way out, from each backlog down to the next."""
-    looks: list[tuple[int, float]] = []
-    while not looks or looks[-1][0]:
-        used = daemon.usage().fine_cpu_seconds
-        looks.append((full - daemon.delivered(), used))
-        time.sleep(_LOOK_SECONDS)
-    costs = {}
-    for less, backlog in zip((0, *BACKLOGS), BACKLOGS, strict=False):
-        inside = [look for look in looks if less <= look[0] <= backlog]
-        if len(inside) > 1 and inside[0][0] > inside[-1][0]:
-            (begun, start), *_, (left, end) = inside
-            costs[backlog] = (end - start) / (begun - left) * 1e6
-    return costs
 
 
 def _connections(where: Setting) -> dict[str, dict[int, float]]:
@@ -167,17 +149,19 @@ def _us_each(before: process.Usage, after: process.Usage, events: int) -> float:
     return (after.fine_cpu_seconds - before.fine_cpu_seconds) / events * 1e6
 
 
-def _stream(daemon: relay.Relay, where: Setting, count: int, *, log: Path) -> int:
-    """Store so many events, or none; how many."""
+def _stream(
+    daemon: relay.Relay, where: Setting, count: int, *, log: Path
+) -> tuple[int, float]:
+    """Store so many events; how many, and what each cost."""
     once = min(count, _MOST_EVENTS)
-    if not once:
-        return 0
-    times = count // once
     events = _written(log.parent, where.first(once))
-    with producer.ready("stream", daemon.socket, events, log=log, times=times) as child:
+    with producer.ready(
+        "stream", daemon.socket, events, log=log, times=count // once
+    ) as child:
+        before = daemon.usage()
         child.say("go")
         sent = child.hear(within_seconds=_WITHIN_SECONDS)
-    return int(sent["events"])
+        return sent["events"], _us_each(before, daemon.usage(), sent["events"])
 
 
 def _written(place: Path, lines: Iterable[bytes]) -> Path:

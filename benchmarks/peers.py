@@ -8,6 +8,7 @@ producer that an event is safe.
 
 import os
 import shutil
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -110,6 +111,13 @@ class Peer:
     def absent(self) -> str:
         """What the table says where it is not there."""
         return f"NOT MEASURED: {self.get}"
+
+    def version(self) -> str:
+        """What it calls itself."""
+        assert self.program is not None, "it is there"
+        command = [self.program, "--version" if self.key != "rsyslog" else "-v"]
+        said = subprocess.run(command, capture_output=True, text=True, check=False)
+        return " ".join(said.stdout.partition("\n")[0].partition(" (aka")[0].split())
 
     @contextmanager
     def started(self, place: Path, *, port: int) -> "Iterator[RunningPeer]":

@@ -251,8 +251,6 @@ class Judge:
         """The run as a chunk, if every line is in order as it is, or nearly."""
         if lines > self._max_events or len(run) > MAX_CHUNK_BYTES:
             return None  # divided, it becomes several chunks
-        if _has_line_beyond(self._rules.max_bytes, run):
-            return None
         try:
             seen = self._look.decode_lines(run)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -267,6 +265,7 @@ class Judge:
             and not any(event.distinct_id.isspace() for event in seen)
             and (not self._rules.disable_geoip or _all_located(seen))
             and not self._is_any_refused(seen)
+            and not _has_line_beyond(self._rules.max_bytes, run)
             and _TOO_DEEP not in run.translate(_OPENING, _NOT_OPENING)
             and self._is_strict(event_bytes)
         )
@@ -344,10 +343,9 @@ class Judge:
 
 
 def _has_line_beyond(most: int, run: bytes) -> bool:
-    """Whether a line is longer than so many bytes, in a step for each so many."""
+    """Whether a line is longer: from one end to the last one that is near enough."""
     start = 0
     while len(run) - start > most:
-        # The last end of a line that is near enough: all before it are short.
         start = run.rfind(b"\n", start, start + most + 1) + 1
         if not start:
             return True

@@ -38,6 +38,7 @@ from leanbase_relay.store.row import Row, merged, row_of
 from leanbase_relay.store.size import Space
 from leanbase_relay.store.store import Store
 from leanbase_relay.store.totals import Totals
+from leanbase_relay.store.vacuum import Vacuum
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +50,6 @@ IDLE_SECONDS = 5.0
 
 _KEEP_FREE_BYTES = 4 << 20  # not worth giving back: the next events will fill it
 _KEEP_LOG_BYTES = 1 << 20
-_VACUUM_PAGES = 512  # 2 MiB a step: a few milliseconds in which nothing is committed
 _FOR_LEAVING_BYTES = 4 << 20  # of the log's share, while it cannot be folded in
 _STEP_BYTES = 4 << 20  # what a step of tidying writes to the log, at most
 _TIDY_SOON_SECONDS = 1.0
@@ -58,7 +58,6 @@ _MERGE_NEXT_SECONDS = 0.01
 _CHECK_LOCK_SECONDS = 1.0
 
 _DISK_FULL = "the disk is full"
-_TIDY_NEXT_SECONDS = 0.25
 _TIDY_AFTER_TROUBLE_SECONDS = 60.0
 
 Change = Callable[[Store], None]
@@ -194,6 +193,7 @@ class Writer:
         self._space = store.measure()
         self._letter_bytes = store.dead_letter_bytes
         self._tidy_at: float | None = clock.monotonic() + _TIDY_SOON_SECONDS
+        self._vacuum = Vacuum(store, clock)
         self.trouble: str | None = None
         """Why nothing can be stored, while that is so."""
         self.full = False
@@ -569,8 +569,7 @@ class Writer:
             return now + took + max(2 * took, _MERGE_NEXT_SECONDS)
         self._space = self._store.measure()
         if self._space.free > _KEEP_FREE_BYTES:
-            self._store.give_back(pages=_VACUUM_PAGES)
-            return now + _TIDY_NEXT_SECONDS
+            return self._vacuum.step() + self._clock.monotonic()
         if self._space.log > _KEEP_LOG_BYTES:
             self._store.truncate_log()
         if self._disk_full:

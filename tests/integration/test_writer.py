@@ -30,6 +30,7 @@ from leanbase_relay.store.reserve import Reserve
 from leanbase_relay.store.row import row_of
 from leanbase_relay.store.store import Store
 from leanbase_relay.store.totals import Position, Totals
+from leanbase_relay.store.vacuum import BUSY_NEXT_SECONDS, STEP_SECONDS, Vacuum
 from leanbase_relay.store.writer import (
     MAX_GROUP_BYTES,
     Limits,
@@ -561,7 +562,38 @@ def test_what_is_given_back_at_once_is_a_small_step(
     writer._tidy_if_due()
 
     assert MIB < before.free - store.measure().free <= 2 * MIB + 8192
-    assert writer._tidy_at == pytest.approx(clock.now + 0.25)
+    assert writer._tidy_at == pytest.approx(clock.now + 0.01)
+
+
+def test_a_step_of_giving_back_is_as_large_as_is_done_in_time(
+    store: GatedStore, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SQLite takes the longer for a page the more of them are free."""
+    steps: list[int] = []
+
+    def slow(*, pages: int) -> None:
+        steps.append(pages)
+        clock.now += pages * 0.0003
+
+    vacuum = Vacuum(store, clock)
+    monkeypatch.setattr(store, "give_back", slow)
+    waits = [vacuum.step() for _ in range(8)]
+
+    assert steps[:5] == [512, 256, 128, 64, 32]
+    assert max(steps[4:]) * 0.0003 < 2 * STEP_SECONDS
+    assert waits[-1] == pytest.approx(2 * steps[-1] * 0.0003)  # for those who write
+
+
+def test_giving_back_leaves_the_writer_to_what_goes_out(
+    store: GatedStore, clock: FakeClock
+) -> None:
+    vacuum = Vacuum(store, clock)
+    idle = vacuum.step()
+    writer = Writer(store, clock, limits=ROOMY)
+    writer.submit(deposit(b"{}"))
+    writer.step()
+
+    assert idle < vacuum.step() == BUSY_NEXT_SECONDS
 
 
 def test_an_idle_store_is_left_alone(store: GatedStore, clock: FakeClock) -> None:
