@@ -121,8 +121,8 @@ def check_(only: tuple[str, ...], directory: Path | None) -> None:
     falls = list(check.falls(questions, kept, now))
     for fall in falls:
         print(
-            f"{fall.question}: {fall.figure.label.strip()} ({fall.figure.key}) is worse by "
-            f"{fall.share:.0%}: {table.number(fall.now)} {fall.figure.unit}, "
+            f"{fall.question}: {fall.figure.label.strip()} ({fall.figure.key}) is worse "
+            f"by {fall.share:.0%}: {table.number(fall.now)} {fall.figure.unit}, "
             f"kept is {table.number(fall.kept)}"
         )
     if falls:

@@ -1,6 +1,7 @@
 """Fixtures for every test, and the guard that nothing is left running."""
 
 import logging
+import signal
 import ssl
 import subprocess
 import tempfile
@@ -13,6 +14,16 @@ import pytest
 from tests.support.clock import FakeClock
 
 ENDING_SECONDS = 2.0
+
+
+def pytest_configure() -> None:
+    """Have Ctrl-C be what it is on a terminal, for commands that the tests start too.
+
+    Who runs the tests in the background of a script (`make test &`) ignores it, and so
+    would each command, as it should.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)

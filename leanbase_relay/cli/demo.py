@@ -23,7 +23,7 @@ from leanbase_relay import control
 from leanbase_relay.cli.capture import as_json, as_object
 from leanbase_relay.cli.socket_client import SocketClient
 from leanbase_relay.cli.words import count, plain, size
-from leanbase_relay.clock import Clock, Poke, SystemClock
+from leanbase_relay.clock import Poke, SystemClock
 from leanbase_relay.errors import NotRunning, RelayError
 from leanbase_relay.sink import Request, Row, Sink
 
@@ -112,18 +112,12 @@ class Arrivals:
 class Show:
     """The running demonstration: sink, relay, place, and time."""
 
-    def __init__(
-        self,
-        sink: Sink,
-        place: Place,
-        relay: "subprocess.Popen[bytes]",
-        clock: Clock,
-    ) -> None:
+    def __init__(self, sink: Sink, place: Place, relay: "subprocess.Popen[bytes]"):
         self.sink = sink
         self.place = place
         self._relay = relay
-        self._clock = clock
-        self._poke: Poke = clock.poke()
+        self._clock = SystemClock()
+        self._poke: Poke = self._clock.poke()
         self._started_at = self._clock.monotonic()
 
     @property
@@ -161,8 +155,7 @@ class Show:
 
     def pause(self) -> None:
         """Between two looks."""
-        if self._clock.wait(LOOK_SECONDS, self._poke):
-            raise KeyboardInterrupt
+        self._clock.wait(LOOK_SECONDS, self._poke)
 
     def await_ready(self) -> None:
         """Wait until the relay takes events."""
@@ -179,14 +172,7 @@ def demo() -> None:
     Needs no account and no configuration, and leaves nothing behind. On a terminal it
     stays until Ctrl-C, and shows how to send events of your own.
     """
-    clock = SystemClock()
-
-    def end(*_: object) -> None:
-        clock.stop()  # what Python raises in a finalizer is lost; this is not
-        raise KeyboardInterrupt
-
-    signal.signal(signal.SIGINT, end)
-    signal.signal(signal.SIGTERM, end)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # the same way out
     arrivals = Arrivals()
     try:
         with ExitStack() as house:
@@ -194,7 +180,7 @@ def demo() -> None:
             place = Place(Path(directory))
             sink = house.enter_context(Sink(on_request=arrivals.take, keep="counts"))
             place.furnish(sink.url)
-            show = Show(sink, place, house.enter_context(_relay(place)), clock)
+            show = Show(sink, place, house.enter_context(_relay(place)))
             show.await_ready()
             if sys.stdout.isatty():
                 _on_terminal(show, arrivals)

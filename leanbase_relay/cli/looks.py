@@ -8,7 +8,7 @@ import os
 import re
 import sqlite3
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -101,8 +101,16 @@ def look_at_permissions(patient: Patient) -> Iterator[Finding]:
             for path in sorted(directory.glob(f"{patient.store.name}*"))
         ]
     except FileNotFoundError:
-        found = f"{directory} is not there yet; the first start makes it"
-        yield Finding("permissions", State.OK, found)
+        found = f"{directory} is not there yet"
+        above = next(path for path in directory.parents if path.exists())
+        if _not_writable([above]):
+            user = name_of_user(os.geteuid())
+            found += f", and {above} may not be written by {user} to make it"
+            mend = f"sudo install -d -o {user} -m 0750 {directory}"
+            yield Finding("permissions", State.ATTENTION, found, mend)
+        else:
+            found += "; the first start makes it"
+            yield Finding("permissions", State.OK, found)
         return
     except PermissionError:
         found = f"{directory} may not be looked into"
@@ -118,7 +126,16 @@ def look_at_permissions(patient: Patient) -> Iterator[Finding]:
         found = f"{', '.join(open_to_all)} can be read by every user of this machine"
         mend = f"sudo chmod o= {directory}/{patient.store.name}*"
         yield Finding("permissions", State.ATTENTION, found, mend)
-    if not strange and not open_to_all:
+    closed = [] if patient.pid else _not_writable([directory, *dict(files)])
+    if closed:
+        user = name_of_user(os.geteuid())
+        found = f"{closed[0]} may not be written by {user}, as whom doctor runs"
+        mend = (
+            f"if the relay is to run as {user}: sudo chown {user}: {directory} "
+            f"{directory}/{patient.store.name}*; else run doctor as its user"
+        )
+        yield Finding("permissions", State.ATTENTION, found, mend)
+    if not (strange or open_to_all or closed):
         look = directory.stat()
         whose = f"{name_of_user(look.st_uid)}:{name_of_group(look.st_gid)}"
         yield Finding("permissions", State.OK, f"{directory} is {whose}'s")
@@ -334,3 +351,8 @@ def _salvage_by_hand(patient: Patient) -> str:
         f"stop the relay, touch {aside.suspected(patient.store)}, start it: then it "
         "sets the file aside and salvages what can be read"
     )
+
+
+def _not_writable(paths: Iterable[Path]) -> list[Path]:
+    """Those that this user may not write."""
+    return [path for path in paths if not os.access(path, os.W_OK, effective_ids=True)]

@@ -88,8 +88,8 @@ def _ask(patient: Patient, project: ProjectConfig) -> _Heard:
     )
     parts = Parts(replace(config, upstream=hasty), patient.clock, KeyRing())
     upstream = parts.upstream(project)
-    piece = Piece(0, 0, 0, last=True, packed=pack(b""), size=0, accepted_at_ms=0)
-    nothing = Batch((piece,))
+    empty = Piece(0, 0, 0, last=True, packed=pack(b""), size=0, accepted_at_ms=0)
+    nothing = Batch((empty,))
     try:
         began = patient.clock.monotonic()
         answer = upstream.send(upstream.begin(nothing))

@@ -100,7 +100,7 @@ class SpoolFile:
         self.progress = FileProgress(self.id, name, 0, 0, Fingerprint().digest())
         """As committed."""
         self._text: Text = PlainText(fd, 0, 0)
-        self._saved = False
+        self._saved_upto = 0
         self._runs: Runs | None = None
         self._offset = 0
         self._lines = 0
@@ -117,14 +117,14 @@ class SpoolFile:
         return Stamp.of(os.fstat(self.fd))
 
     def save(self) -> None:
-        """Have on the disk all that can be read of it since `begin`.
+        """Have on the disk what was read of it since `begin`, once.
 
         Else a power cut could leave less of it than was taken, and what remains would
         look like a file that was begun anew. A disk that refuses does not hinder: what
         is in doubt there had better be taken.
         """
-        if not self._saved:
-            self._saved = True
+        if self._offset > self._saved_upto:
+            self._saved_upto = sys.maxsize  # whatever this visit reads
             with suppress(OSError):
                 os.fdatasync(self.fd)
 
@@ -155,7 +155,6 @@ class SpoolFile:
             check: called before each piece is read; raises to end the reading.
         """
         self.stamp = self.stat()
-        self._saved = False
         reached = known is not None and self._reach(known, check)
         if known is None or not reached:
             known = FileProgress(self.id, self.name, 0, 0, Fingerprint().digest())
@@ -163,6 +162,7 @@ class SpoolFile:
             self._fingerprint = Fingerprint()
         self.progress = replace(known, file=self.id, name=self.name)
         self._offset, self._lines = known.offset, known.lines
+        self._saved_upto = known.offset
         # Gzip would be inflated again up to there, and has a bound of its own; and a
         # removed file is not visited again.
         at_once = self.gzip or self.removed

@@ -203,6 +203,24 @@ def test_a_file_cut_short_in_place_is_taken_from_its_beginning(
     assert logged(log, "file_truncated") == ["file_truncated name=a.jsonl size=0"]
 
 
+def test_a_file_emptied_in_place_and_filled_further_is_taken_from_its_beginning(
+    house: SpoolHouse, hold: Hold
+) -> None:
+    """Between two looks, so that it was never seen shorter: its bytes tell."""
+    path = house.put("a.jsonl", lines(range(3)))
+    holder = hold(path)
+    house.spool.step()
+
+    os.truncate(path, 0)
+    with path.open("ab") as writer:
+        writer.write(lines(range(10, 14)))
+    house.spool.step()
+    holder.release()
+    house.spool.step()
+
+    assert house.numbers() == [0, 1, 2, 10, 11, 12, 13]
+
+
 def test_a_line_written_between_the_last_look_and_the_removal_is_not_lost(
     house: SpoolHouse, monkeypatch: pytest.MonkeyPatch
 ) -> None:

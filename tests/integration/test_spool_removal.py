@@ -230,8 +230,10 @@ def test_a_file_that_was_to_go_and_stays_is_synced(
     monkeypatch.setattr(house.spool._removal, "remove", lambda _: False)
 
     house.spool.step()
-
     assert steps == ["progress", "sync", "progress"]
+
+    house.spool.step()
+    assert "sync" not in steps[3:]
 
 
 def test_a_file_that_is_taken_at_once_needs_no_sync(

@@ -24,9 +24,11 @@ from tests.support.damage import (
     overwrite_page,
     page_of,
 )
-from tests.support.process import RelayProcess
+from tests.support.process import RelayProcess, as_nobody
 
 pytestmark = pytest.mark.process
+
+NOBODY = 65534
 
 only_root = pytest.mark.skipif(
     os.geteuid() != 0, reason="only root can become somebody else"
@@ -252,6 +254,29 @@ def test_files_of_somebody_else_are_named(relay: RelayProcess) -> None:
     assert code == 1
     assert "are not root's" in found["permissions"]["found"]
     assert "sudo chown root:" in found["permissions"]["mend"]
+
+
+@only_root
+@pytest.mark.parametrize("there", [True, False])
+def test_a_directory_that_this_user_may_not_write_is_not_right(
+    relay: RelayProcess, *, there: bool
+) -> None:
+    """Its group may look at it, and so at the findings."""
+    for path in (relay.directory, *relay.directory.iterdir()):
+        os.chown(path, 0, NOBODY)
+    relay.directory.chmod(0o750)
+    if not there:
+        above = relay.directory / "store"
+        relay.configure(settings={"store": {"path": str(above / "relay.db")}})
+
+    done = as_nobody("doctor", "--json", "-c", str(relay.config))
+
+    assert done.stdout, done.stderr
+    found = json.loads(done.stdout)["findings"]
+    (permissions,) = [one for one in found if one["look"] == "permissions"]
+    assert permissions["state"] == "attention"
+    assert "may not be written by nobody" in permissions["found"]
+    assert "nobody" in permissions["mend"]
 
 
 def test_a_wrong_configuration_is_all_that_it_says(relay: RelayProcess) -> None:

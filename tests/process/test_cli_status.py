@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from leanbase_relay.sink import Sink
-from tests.support.process import COMMAND, RelayProcess, relay_command
+from tests.support.process import COMMAND, RelayProcess, as_nobody, relay_command
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.process
@@ -178,16 +178,7 @@ def test_the_keys_are_not_needed_to_look(short_dir: Path) -> None:
 def status_as_nobody(
     relay: RelayProcess, *arguments: str, groups: tuple[int, ...] = ()
 ) -> "subprocess.CompletedProcess[str]":
-    code = (
-        "import os, leanbase_relay.cli.status, leanbase_relay.store.store\n"
-        "from leanbase_relay.cli import main\n"
-        f"os.setgroups({list(groups)}); os.setresgid(*[65534] * 3)\n"
-        "os.setresuid(*[65534] * 3)\n"
-        f"main(['status', '-c', '{relay.config}', *{list(arguments)}])\n"
-    )
-    return subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=False
-    )
+    return as_nobody("status", "-c", str(relay.config), *arguments, groups=groups)
 
 
 @only_root

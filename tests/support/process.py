@@ -176,6 +176,27 @@ class RelayProcess:
             return False
 
 
+def as_nobody(
+    name: str, *arguments: str, groups: tuple[int, ...] = ()
+) -> subprocess.CompletedProcess[str]:
+    """Run a command as a user who may do nothing; only root can.
+
+    What it imports is imported before: it may lie where nobody may read.
+    """
+    code = (
+        "import os\n"
+        f"import leanbase_relay.cli.{name}\n"
+        "import leanbase_relay.assembly, leanbase_relay.cli.looks\n"
+        "from leanbase_relay.cli import main\n"
+        f"os.setgroups({list(groups)}); os.setresgid(*[65534] * 3)\n"
+        "os.setresuid(*[65534] * 3)\n"
+        f"main({[name, *arguments]})\n"
+    )
+    return subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False
+    )
+
+
 def environment(extra: Mapping[str, str]) -> dict[str, str]:
     """Ours, without what would make the command differ."""
     kept = {

@@ -14,8 +14,15 @@ from leanbase_relay.store.chunk import pack
 
 def sending(events: int) -> BatchSending:
     text = b",".join(b"%d" % number for number in range(events))
-    packed, size = pack(text), len(text)
-    piece = Piece(1, 0, events, last=True, packed=packed, size=size, accepted_at_ms=0)
+    piece = Piece(
+        chunk=1,
+        first=0,
+        events=events,
+        last=True,
+        packed=pack(text),
+        size=len(text),
+        accepted_at_ms=0,
+    )
     return BatchSending(Batch((piece,)))
 
 
