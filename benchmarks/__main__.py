@@ -120,10 +120,11 @@ def check_(only: tuple[str, ...], directory: Path | None) -> None:
     now = {name: asking.medians(rounds) for name, rounds in samples.items()}
     falls = list(check.falls(questions, kept, now))
     for fall in falls:
+        what = f"{fall.question}: {fall.figure.label.strip()} ({fall.figure.key})"
+        value, before = table.number(fall.now), table.number(fall.kept)
         print(
-            f"{fall.question}: {fall.figure.label.strip()} ({fall.figure.key}) is worse "
-            f"by {fall.share:.0%}: {table.number(fall.now)} {fall.figure.unit}, "
-            f"kept is {table.number(fall.kept)}"
+            f"{what} is worse by {fall.share:.0%}: {value} {fall.figure.unit}, "
+            f"kept is {before}"
         )
     if falls:
         sys.exit(1)
