@@ -26,6 +26,7 @@ from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.slow, pytest.mark.process]
 
+SPOOL = "/var/spool/leanbase-relay"
 WATCHDOG_SECONDS = 3
 
 
@@ -66,7 +67,7 @@ def test_apps_in_the_group_send_by_socket_and_spool(service: Service) -> None:
     assert said.returncode == 0, said.stderr
     assert service.delivers("by-socket")
     assert service.delivers("by-spool")
-    assert not service.machine.file("/var/spool/leanbase-relay/x.jsonl").exists()
+    assert not service.machine.file(f"{SPOOL}/x.jsonl").exists()
     assert service.status()["problems"] == []
 
 
@@ -82,7 +83,7 @@ def test_a_file_written_in_place_is_watched_by_lease(service: Service) -> None:
         user="app",
     )
     assert service.delivers("written-first")
-    assert service.machine.file("/var/spool/leanbase-relay/w.jsonl").exists()
+    assert service.machine.file(f"{SPOOL}/w.jsonl").exists()
 
     writing.communicate("go on\n", timeout=20)
 
@@ -93,7 +94,7 @@ def test_a_file_written_in_place_is_watched_by_lease(service: Service) -> None:
 def test_a_user_outside_the_group_is_kept_out(service: Service) -> None:
     sent = service.capture("by-stranger", user="stranger")
     spooled = service.machine.run(
-        "touch", "/var/spool/leanbase-relay/y.jsonl", user="stranger", check=False
+        "touch", f"{SPOOL}/y.jsonl", user="stranger", check=False
     )
     looked = service.machine.run(
         "cat", "/var/lib/leanbase-relay/relay.db", user="stranger", check=False
@@ -360,7 +361,7 @@ def test_an_upgrade_brings_the_store_of_an_older_version_up_to_date(
     service.systemctl("stop", SOCKET, UNIT)
     run, directory = service.machine.run, Path("/var/lib/leanbase-relay")
     here = service.machine.file(str(directory))
-    for file in here.iterdir():
+    for file in (*here.iterdir(), *service.machine.file(SPOOL).iterdir()):
         file.unlink()
     old_store.make(here / "relay.db")
     run("chown", "leanbase-relay:leanbase-relay", str(directory / "relay.db"))
@@ -419,6 +420,6 @@ def test_a_purge_keeps_the_events_unless_it_is_told_not_to(
     environ = "env", "LEANBASE_RELAY_PURGE_STORE=yes"
     run(*environ, "apt-get", "purge", "-y", "leanbase-relay")
     assert not machine.file("/var/lib/leanbase-relay").exists()
-    assert not machine.file("/var/spool/leanbase-relay").exists()
+    assert not machine.file(SPOOL).exists()
     left = run("find", "/etc", "/run", "-name", "*leanbase*").stdout.splitlines()
     assert set(left) <= {str(Path(DROP_IN).parent)}

@@ -1,6 +1,8 @@
 """Freezes one thread of a process, as a call does that never returns from the kernel.
 
-The freezing is done by a child of ours, which ends with the frozen thread.
+A thread that computes may hold the interpreter's lock, and all others would be frozen
+with it: it is caught when it is in the kernel. The freezing is done by a child of ours,
+which ends with the frozen thread.
 """
 
 import ctypes
@@ -17,7 +19,7 @@ AT_MOST_SECONDS = 120
 THREADS = ("main", "writer", "lane", "intake", "spool")
 """Of a relay with one project, in the order in which it starts them."""
 
-_SEIZE, _INTERRUPT, _WALL = 0x4206, 0x4207, 0x40000000
+_CONTINUE, _SEIZE, _INTERRUPT, _WALL = 7, 0x4206, 0x4207, 0x40000000
 
 
 @contextmanager
@@ -40,14 +42,28 @@ def frozen(pid: int, thread: str) -> Iterator[None]:
 
 def _freeze(number: int) -> None:
     signal.alarm(AT_MOST_SECONDS)
-    libc = ctypes.CDLL(None, use_errno=True)
-    for request in (_SEIZE, _INTERRUPT):
-        if libc.ptrace(request, number, None, None) != 0:
-            raise OSError(ctypes.get_errno(), "ptrace")
+    _trace(_SEIZE, number)
+    _trace(_INTERRUPT, number)
     os.waitpid(number, _WALL)
+    while not _is_in_kernel(number):
+        _trace(_CONTINUE, number)
+        _trace(_INTERRUPT, number)
+        os.waitpid(number, _WALL)
     sys.stdout.write("frozen\n")
     sys.stdout.flush()
     os.waitpid(number, _WALL)  # until it dies: whoever traces it must see it off
+
+
+def _trace(request: int, number: int) -> None:
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.ptrace(request, number, None, None) != 0:
+        raise OSError(ctypes.get_errno(), "ptrace")
+
+
+def _is_in_kernel(number: int) -> bool:
+    """Whether it was stopped in a system call."""
+    call = Path(f"/proc/{number}/syscall").read_text().split()[0]
+    return call not in {"-1", "running"}
 
 
 if __name__ == "__main__":
