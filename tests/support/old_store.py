@@ -8,6 +8,7 @@ from leanbase_relay.store import schema
 from leanbase_relay.store.chunk import pack
 
 EVENTS = 2
+ACCEPTED = 5
 
 _FILLED = (
     (
