@@ -47,7 +47,7 @@ bench: .venv/ready                    ## the benchmarks, beside peers and bare l
 bench-check: .venv/ready              ## a short run's ratios beside the kept ones: what fell by a fifth
 	$(BIN)/python -m benchmarks check
 
-bench-keep: .venv/ready               ## what bench-check reads and the documents show; half an hour
+bench-keep: .venv/ready               ## what bench-check reads and the documents show; 16 minutes
 	$(BIN)/python -m benchmarks run --keep && $(BIN)/python -m benchmarks run --quick --rounds 3 --keep
 	$(BIN)/python -m benchmarks growth && $(BIN)/python -m benchmarks docs
 
