@@ -46,6 +46,7 @@ from tests.support.damage import (
     refusal,
     salvaged_ids,
 )
+from tests.support.root import small_disk
 
 STAMP = "20270115T080000Z"  # the wall clock of the tests
 
@@ -928,13 +929,8 @@ def _salvage_without_room(path: Path) -> int:
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
     """Of 16 MiB."""
-    path = tmp_path / "disk"
-    path.mkdir()
-    mount = f"mount -t tmpfs -o size=16m tmpfs {path} 2>/dev/null"
-    if os.geteuid() or os.system(mount):  # noqa: S605 - our own path
-        pytest.skip("NOT TESTED: a really full disk; needs root to mount one")
-    yield path
-    os.system(f"umount -l {path}")  # noqa: S605 - our own path
+    with small_disk(tmp_path / "disk", "16m") as path:
+        yield path
 
 
 def leave_free(disk: Path, size: int) -> None:

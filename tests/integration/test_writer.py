@@ -2,7 +2,6 @@
 
 import hashlib
 import logging
-import os
 import resource
 import sqlite3
 import threading
@@ -39,6 +38,7 @@ from leanbase_relay.store.writer import (
 )
 from tests.support.clock import FakeClock
 from tests.support.intake import GatedStore
+from tests.support.root import small_disk
 
 MIB = 1 << 20
 ROOMY = Limits(1 << 30, False, 64 * MIB, 5000)  # noqa: FBT003
@@ -423,18 +423,10 @@ def test_a_disk_that_takes_no_more_is_said_and_survived(
         assert verdict == "ok"
 
 
-def mounted(directory: Path, size: str) -> bool:
-    return os.geteuid() == 0 and not os.system(  # noqa: S605 - constant
-        f"mount -t tmpfs -o size={size} tmpfs {directory} 2>/dev/null"
-    )
-
-
 def test_a_full_disk_refuses_and_recovers_when_there_is_room_again(
     tmp_path: Path, clock: FakeClock
 ) -> None:
-    if not mounted(tmp_path, "24m"):
-        pytest.skip("NOT TESTED: a really full disk; needs root to mount one")
-    try:
+    with small_disk(tmp_path, "24m"):
         ballast = tmp_path / "ballast"
         ballast.write_bytes(b"\0" * 14 * MIB)
         store = Store.open(tmp_path / "relay.db")
@@ -456,8 +448,6 @@ def test_a_full_disk_refuses_and_recovers_when_there_is_room_again(
             writer.step()
             again.wait()
             assert reader.totals()["default"].accepted == stored + 1
-    finally:
-        os.system(f"umount -l {tmp_path}")  # noqa: S605 - our own
 
 
 def test_what_leaves_is_written_down_from_a_reserve_when_the_disk_is_full(
@@ -465,9 +455,7 @@ def test_what_leaves_is_written_down_from_a_reserve_when_the_disk_is_full(
 ) -> None:
     """Steps: fill the disk; acknowledge all the same; make room; take events again."""
     caplog.set_level(logging.INFO)
-    if not mounted(tmp_path, "48m"):
-        pytest.skip("NOT TESTED: a really full disk; needs root to mount one")
-    try:
+    with small_disk(tmp_path, "48m"):
         ballast = tmp_path / "ballast"
         ballast.write_bytes(b"\0" * 20 * MIB)
         store = Store.open(tmp_path / "relay.db")
@@ -499,8 +487,6 @@ def test_what_leaves_is_written_down_from_a_reserve_when_the_disk_is_full(
             again.wait()
         said = [record.getMessage().split()[0] for record in caplog.records]
         assert said == ["store_unavailable", "reserve_given_up", "store_recovered"]
-    finally:
-        os.system(f"umount -l {tmp_path}")  # noqa: S605 - our own
 
 
 def test_a_reserve_is_made_once_and_found_again(tmp_path: Path) -> None:

@@ -25,14 +25,11 @@ from tests.support.damage import (
     page_of,
 )
 from tests.support.process import RelayProcess, as_nobody
+from tests.support.root import only_root
 
 pytestmark = pytest.mark.process
 
 NOBODY = 65534
-
-only_root = pytest.mark.skipif(
-    os.geteuid() != 0, reason="only root can become somebody else"
-)
 
 
 @pytest.fixture(scope="module")

@@ -13,6 +13,7 @@ import pytest
 
 from leanbase_relay.sink import Sink
 from tests.support.process import COMMAND, RelayProcess, as_nobody, relay_command
+from tests.support.root import only_root
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.process
@@ -27,9 +28,6 @@ UPSTREAM = {
     "attempt",
     "next_attempt_in_seconds",
 }
-only_root = pytest.mark.skipif(
-    os.geteuid() != 0, reason="only root can become somebody else"
-)
 EVENT = b'{"event":"seen","distinct_id":"u1"}\n'
 
 

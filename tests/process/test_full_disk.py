@@ -10,6 +10,7 @@ import pytest
 from leanbase_relay.sink import Fault, Script, Sink
 from tests.support.intake import Client, event
 from tests.support.process import RelayProcess
+from tests.support.root import small_disk
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.process
@@ -20,13 +21,8 @@ MIB = 1 << 20
 @pytest.fixture
 def disk(short_dir: Path) -> Iterator[Path]:
     """A small disk of its own."""
-    path = short_dir / "disk"
-    path.mkdir()
-    mount = f"mount -t tmpfs -o size=64m tmpfs {path} 2>/dev/null"
-    if os.geteuid() or os.system(mount):  # noqa: S605 - our own path
-        pytest.skip("NOT TESTED: a really full disk; needs root to mount one")
-    yield path
-    os.system(f"umount -l {path}")  # noqa: S605 - our own path
+    with small_disk(short_dir / "disk", "64m") as path:
+        yield path
 
 
 def noise(number: int) -> bytes:

@@ -11,6 +11,7 @@ import pytest
 
 from tests.support.intake import Client, event
 from tests.support.process import RelayProcess
+from tests.support.root import only_root
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.process
@@ -27,9 +28,6 @@ with socket.socket(socket.AF_UNIX) as producer:
         pass  # it may have said why
     print(producer.makefile().readline())
 """
-only_root = pytest.mark.skipif(
-    os.geteuid() != 0, reason="NOT TESTED: only root can become somebody else"
-)
 
 
 def modes(directory: Path) -> dict[str, int]:

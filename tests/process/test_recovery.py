@@ -30,16 +30,13 @@ from tests.support.damage import (
 )
 from tests.support.intake import Client, event
 from tests.support.process import COMMAND, RelayProcess, environment
+from tests.support.root import only_root
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.process
 
 EVENT = b'{"event":"after","distinct_id":"u1"}\n'
 NEW_SECONDS = 10  # within which a new event is upstream, whatever the store was
-
-only_root = pytest.mark.skipif(
-    os.geteuid() != 0, reason="only root can become somebody else"
-)
 
 
 @pytest.fixture(scope="module")
@@ -297,7 +294,10 @@ def test_a_store_that_is_not_ours_to_write_is_said_kindly(
 
 
 @only_root
-@pytest.mark.skipif(shutil.which("unshare") is None, reason="needs unshare")
+@pytest.mark.skipif(
+    shutil.which("unshare") is None,
+    reason="NOT TESTED: a disk that can only be read; needs unshare",
+)
 def test_a_file_system_that_can_only_be_read_is_said(relay: RelayProcess) -> None:
     script = (
         f"mount -t tmpfs relay-test {relay.directory} && "
@@ -315,7 +315,7 @@ def test_a_file_system_that_can_only_be_read_is_said(relay: RelayProcess) -> Non
             env=environment({}),
         )
     if "mount:" in done.stderr or "unshare:" in done.stderr:
-        pytest.skip("this machine lets nobody mount")
+        pytest.skip("NOT TESTED: a disk that can only be read; nobody may mount here")
 
     assert done.returncode == 1
     assert "can only be read" in done.stderr
