@@ -80,24 +80,18 @@ def _backlogs(where: Setting) -> dict[str, dict[int, float]]:
     return {"storing": storing, "sending": sending}
 
 
-def _connections(where: Setting) -> dict[str, dict[int, float]]:
-    """Events that stream in."""
-    costs = {}
-    for count in CONNECTIONS:
-        with where.fresh() as place, relay.started(place) as daemon:
-            events = _written(place, where.first(_STREAMED))
-            costs[count] = _cost(daemon, events, "stream", clients=count)
-    return {"storing": costs}
+def _sent_by(mode: str, count: int) -> Callable[[Setting], dict[str, dict[int, float]]]:
+    """So many events by each number of connections; `mode` is the producer's."""
 
+    def ask(where: Setting) -> dict[str, dict[int, float]]:
+        costs = {}
+        for connections in CONNECTIONS:
+            with where.fresh() as place, relay.started(place) as daemon:
+                events = _written(place, where.first(count))
+                costs[connections] = _cost(daemon, events, mode, clients=connections)
+        return {"storing": costs}
 
-def _clients(where: Setting) -> dict[str, dict[int, float]]:
-    """Events that each wait for their `stored`."""
-    costs = {}
-    for count in CONNECTIONS:
-        with where.fresh() as place, relay.started(place) as daemon:
-            events = _written(place, where.first(_WAITED))
-            costs[count] = _cost(daemon, events, "clients", clients=count)
-    return {"storing": costs}
+    return ask
 
 
 def _projects(where: Setting) -> dict[str, dict[int, float]]:
@@ -172,8 +166,8 @@ def _written(place: Path, lines: Iterable[bytes]) -> Path:
 
 ASKS: Mapping[str, Callable[[Setting], dict[str, dict[int, float]]]] = {
     "backlog": _backlogs,
-    "connections": _connections,
-    "clients": _clients,
+    "connections": _sent_by("stream", _STREAMED),
+    "clients": _sent_by("clients", _WAITED),  # each event waits for its `stored`
     "projects": _projects,
 }
 _AXES = {

@@ -45,6 +45,7 @@ from tests.support.damage import (
     page_of,
     refusal,
     salvaged_ids,
+    stopped_store,
 )
 from tests.support.root import small_disk
 
@@ -54,10 +55,8 @@ STAMP = "20270115T080000Z"  # the wall clock of the tests
 @pytest.fixture(scope="module")
 def sound(tmp_path_factory: pytest.TempPathFactory) -> Content:
     """A store that was stopped; its chunks are a tree of two levels."""
-    store = Store.open(tmp_path_factory.mktemp("sound") / "relay.db")
-    fill(store, chunks=120, longest=30_000)
-    store.close()
-    return known(store.path)
+    path = tmp_path_factory.mktemp("sound") / "relay.db"
+    return stopped_store(path, chunks=120, longest=30_000)
 
 
 @pytest.fixture(scope="module")

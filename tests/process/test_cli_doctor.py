@@ -18,11 +18,11 @@ from leanbase_relay.store.store import Store
 from tests.support.damage import (
     Content,
     fill,
-    known,
     noise,
     overwrite,
     overwrite_page,
     page_of,
+    stopped_store,
 )
 from tests.support.process import RelayProcess, as_nobody
 from tests.support.root import only_root
@@ -34,10 +34,8 @@ NOBODY = 65534
 
 @pytest.fixture(scope="module")
 def sound(tmp_path_factory: pytest.TempPathFactory) -> Content:
-    store = Store.open(tmp_path_factory.mktemp("sound") / "relay.db")
-    fill(store, chunks=40, longest=30_000)
-    store.close()
-    return known(store.path)
+    path = tmp_path_factory.mktemp("sound") / "relay.db"
+    return stopped_store(path, chunks=40, longest=30_000)
 
 
 @pytest.fixture(scope="module")

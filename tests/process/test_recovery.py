@@ -20,12 +20,11 @@ from leanbase_relay.store.schema import PAGE_BYTES
 from leanbase_relay.store.store import Store
 from tests.support.damage import (
     Content,
-    fill,
-    known,
     noise,
     overwrite,
     overwrite_page,
     page_of,
+    stopped_store,
     uuid,
 )
 from tests.support.intake import Client, event
@@ -41,10 +40,8 @@ NEW_SECONDS = 10  # within which a new event is upstream, whatever the store was
 
 @pytest.fixture(scope="module")
 def sound(tmp_path_factory: pytest.TempPathFactory) -> Content:
-    store = Store.open(tmp_path_factory.mktemp("sound") / "relay.db")
-    fill(store, chunks=40, longest=30_000)
-    store.close()
-    return known(store.path)
+    path = tmp_path_factory.mktemp("sound") / "relay.db"
+    return stopped_store(path, chunks=40, longest=30_000)
 
 
 @pytest.fixture

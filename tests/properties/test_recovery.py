@@ -26,6 +26,7 @@ from tests.support.damage import (
     known,
     noise,
     opened,
+    stopped_store,
 )
 
 FRAME = 24 + PAGE_BYTES
@@ -74,10 +75,8 @@ HARMS = st.builds(
 
 @pytest.fixture(scope="module")
 def stopped(tmp_path_factory: pytest.TempPathFactory) -> Content:
-    store = Store.open(tmp_path_factory.mktemp("stopped") / "relay.db")
-    fill(store, chunks=50, longest=9000)
-    store.close()
-    return known(store.path)
+    path = tmp_path_factory.mktemp("stopped") / "relay.db"
+    return stopped_store(path, chunks=50, longest=9000)
 
 
 @pytest.fixture(scope="module")
@@ -97,10 +96,8 @@ def killed(tmp_path_factory: pytest.TempPathFactory) -> Content:
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Content:
     """Each table is one page, so that a flip hits what matters."""
-    store = Store.open(tmp_path_factory.mktemp("small") / "relay.db")
-    fill(store, chunks=12, longest=20)
-    store.close()
-    return known(store.path)
+    path = tmp_path_factory.mktemp("small") / "relay.db"
+    return stopped_store(path, chunks=12, longest=20)
 
 
 def cells_of(content: Content, table: str) -> list[int]:

@@ -111,6 +111,14 @@ def _ids(store: Store, project: str) -> list[int]:
     return [number for (number,) in rows]
 
 
+def stopped_store(path: Path, *, chunks: int, longest: int) -> Content:
+    """Make a store, fill it and close it; what it has."""
+    store = Store.open(path)
+    fill(store, chunks=chunks, longest=longest)
+    store.close()
+    return known(path)
+
+
 def known(path: Path) -> Content:
     """What a sound store has. Nobody has it open."""
     with Image(path) as image:
