@@ -33,7 +33,7 @@ _MAPPED = PAGE_BYTES // _MAP_ENTRY_BYTES
 _ROOT = 1
 FREE = 2
 """In the map: a page that holds nothing any more."""
-OVERFLOW = (3, 4)
+_OVERFLOW = (3, 4)
 """In the map: a page with the rest of a row."""
 _BELOW_ROOT = 5
 
@@ -161,7 +161,7 @@ def purpose(map_page: bytes, number: int, last: int) -> int | None:
     """
     at = _MAP_ENTRY_BYTES * (number - map_of(number) - 1)
     what, parent = map_page[at], int.from_bytes(map_page[at + 1 : at + 5])
-    has_parent = what in (*OVERFLOW, _BELOW_ROOT)
+    has_parent = what in (*_OVERFLOW, _BELOW_ROOT)
     if has_parent:
         return what if 0 < parent <= last else None
     return what if what in (_ROOT, FREE) and parent == 0 else None

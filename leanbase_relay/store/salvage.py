@@ -140,7 +140,7 @@ class _Work:
         self._projects = projects
         self._totals: dict[str, Totals] = {}
         self._highest = 0
-        self._homeless: list[Row] = []  # chunks whose id cannot be one
+        self._homeless: list[Row] = []  # chunks whose id is not their own
 
     # Rows.
 
@@ -149,10 +149,8 @@ class _Work:
         self._copy_totals()
         into = Into(self._conn, "chunk")
         for row in map(self._mended, self._reached("chunk")):
-            if _is_proven(row) and not is_id(row.rowid):
+            if not self._copy_chunk(row, into) and self._is_homeless(row):
                 self._homeless.append(row)
-            else:
-                self._copy_chunk(row, into)
         for row in map(self._mended, self._orphaned("chunk")):
             if _is_proven(row):
                 self._copy_chunk(row, into)
@@ -203,7 +201,8 @@ class _Work:
         kept = sum(into.keep(row) for row in self._reached(table))
         return kept + sum(into.keep(row) for row in self._orphaned(table))
 
-    def _copy_chunk(self, row: Row, into: Into) -> None:
+    def _copy_chunk(self, row: Row, into: Into) -> bool:
+        """Bring over a chunk that waits; False if it cannot be."""
         match row:
             case Row(int(number), (None, str(name), int(events), int(size), *_)) if (
                 self._may_be_chunk(number, name, events, size)
@@ -211,13 +210,13 @@ class _Work:
                 position = self._totals.get(name, Totals()).position
             case _:
                 self._whole["chunk"] = False
-                return
+                return False
         self._highest = max(self._highest, number)
         if number < position.chunk:
-            return
+            return True
         if not into.keep(row):
             self._whole["chunk"] = False
-            return
+            return False
         share = self.result.projects[name]
         share.chunks += 1
         share.events += events
@@ -225,6 +224,20 @@ class _Work:
         if number == position.chunk and 0 < position.events < events:
             share.begun = True
             share.events -= position.events
+        return True
+
+    def _is_homeless(self, row: Row) -> bool:
+        """Whether a chunk is right, and only its id cannot be its own.
+
+        Another chunk may have it: then one of the two ids is damaged, and which it is
+        nobody knows.
+        """
+        if not _is_proven(row):
+            return False
+        if not is_id(row.rowid):
+            return True
+        look = self._conn.execute("select data from chunk where id = ?", (row.rowid,))
+        return any(bytes(data) not in row.values for (data,) in look)
 
     def _mended(self, row: Row) -> Row:
         """The row as it was, where its data are right and what it says of them is not.

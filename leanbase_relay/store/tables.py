@@ -158,7 +158,9 @@ def _orphans(image: Image, seen: set[int]) -> Iterator[tuple[str, int, int]]:
     for number in image.numbers():
         if number in seen or pages.is_map(number):
             continue
-        if image.purpose(number) in (pages.FREE, *pages.OVERFLOW):
+        # One that the map calls the rest of a row may be a page of rows after all; what
+        # is such a rest begins with a page's number, and never looks like one.
+        if image.purpose(number) == pages.FREE:
             continue
         page = image.page(number)
         if page is not None and (name := _whose(page, number)):

@@ -4,6 +4,7 @@ import errno
 import json
 import logging
 import os
+import re
 import shutil
 import sqlite3
 from collections import Counter
@@ -438,6 +439,19 @@ def test_a_map_that_is_damaged_hides_nothing(path: Path, sound: Content) -> None
         assert salvaged_ids(path, sound) == set(sound.data)
 
 
+def test_a_page_of_rows_that_the_map_calls_the_rest_of_one_is_found(
+    path: Path, sound: Content
+) -> None:
+    page = sound.places[60][0]
+    place = 5 * (page - 3)  # page 2 is the map of those behind it
+    assert page_of(path, 2)[place] == 5
+    overwrite_page(path, 2, bytes([4]), place)
+    first_page_zeroed(path, sound)
+
+    with closing(recovered(path)):
+        assert salvaged_ids(path, sound) == set(sound.data)
+
+
 def test_what_left_the_store_long_ago_does_not_come_back(path: Path) -> None:
     with closing(Store.open(path)) as store:
         with store.transaction():
@@ -542,6 +556,24 @@ def test_what_a_row_says_of_its_chunk_is_put_right_by_the_checksum(
         for name, one in store.totals.items():
             assert one.backlog_events == sound.totals[name].backlog_events
             assert one.accepted == sound.totals[name].accepted
+    assert lost(path) == 0
+
+
+@pytest.mark.parametrize(("number", "becomes"), [(60, 61), (61, 60)])
+def test_a_chunk_whose_id_becomes_that_of_another_costs_neither(
+    path: Path, sound: Content, number: int, becomes: int
+) -> None:
+    whole = events_of(path)
+    leaf = sound.places[number][0]
+    # A row's id, how long its head is, nothing for the id, and a text: its project.
+    head = re.compile(b"%c.\x00[\x15\x1b]" % number, re.DOTALL)
+    found = head.search(page_of(path, leaf))
+    assert found is not None
+    overwrite_page(path, leaf, bytes([becomes]), found.start())
+    header(path, sound)
+
+    with closing(recovered(path)):
+        assert events_of(path) == whole
     assert lost(path) == 0
 
 
