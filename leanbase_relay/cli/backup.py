@@ -11,10 +11,11 @@ from leanbase_relay.errors import RelayError, StoreError
 
 
 @click.command(
+    short_help="Write a copy of the store into a new file.",
     epilog="""\b
 Example: before an upgrade that you may want to go back from
   leanbase-relay backup /var/backups/relay.db
-"""
+""",
 )
 @config_option
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))

@@ -164,7 +164,9 @@ def requeue(asked: Asked, *, again: bool, as_json: bool) -> None:
     click.get_current_context().exit(SOME_STAY if done.staying else 0)
 
 
-@dead_letters.command(epilog=EXPORT_EXAMPLE)
+@dead_letters.command(
+    epilog=EXPORT_EXAMPLE, short_help="Print their lines, to be mended and sent."
+)
 @selecting
 @click.option(
     "--full", is_flag=True, help="A JSON object for each, with all that is known of it."

@@ -90,11 +90,12 @@ def peek(config_path: Path | None, count: int, which: dict[str, Any]) -> None:
 
 
 @click.command(
+    short_help="Write the backlog as JSON Lines, oldest first.",
     epilog="""\b
 Example: keep what an old relay had, and give it to another
   leanbase-relay export -o backlog.jsonl.gz
   leanbase-relay send --socket /run/other/relay.sock backlog.jsonl.gz
-"""
+""",
 )
 @config_option
 @_filters

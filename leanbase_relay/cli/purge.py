@@ -21,7 +21,9 @@ Example: a year of test events that never found an upstream
 """
 
 
-@click.command(epilog=EXAMPLE)
+@click.command(
+    epilog=EXAMPLE, short_help="Give up events of the backlog, after asking."
+)
 @config_option
 @click.option("--project", type=utf8, metavar="P", help="Of this project; else of all.")
 @click.option(

@@ -75,7 +75,11 @@ def send(**options: Any) -> None:
     _feed("send", **options)
 
 
-@click.command("import", epilog=IMPORT_EXAMPLE)
+@click.command(
+    "import",
+    epilog=IMPORT_EXAMPLE,
+    short_help="Send what another program has written down.",
+)
 @_feed_options
 def import_(**options: Any) -> None:
     """Send events that another program wrote down, and wait until all is stored.

@@ -39,7 +39,9 @@ and in another
 """
 
 
-@click.command(epilog=EXAMPLE)
+@click.command(
+    epilog=EXAMPLE, short_help="Stand in for Leanbase, and print what arrives."
+)
 @click.option(
     "--port",
     type=click.IntRange(0, 65535),

@@ -32,7 +32,9 @@ Example: which app is it that floods the backlog?
 """
 
 
-@click.command(epilog=EXAMPLE)
+@click.command(
+    epilog=EXAMPLE, short_help="Count what waits and what came, by event name."
+)
 @config_option
 @click.option("-n", "shown", default=SHOWN, show_default=True, help="How many names.")
 @click.option("--json", "as_value", is_flag=True, help="One JSON value, all names.")

@@ -9,12 +9,14 @@ from tests.support.process import relay_command
 pytestmark = pytest.mark.process
 
 
-def test_all_commands_are_listed_with_a_sentence() -> None:
-    done = relay_command("--help")
+@pytest.mark.parametrize(("family", "least"), [("", 12), ("dead-letters", 5)])
+def test_all_commands_are_listed_with_a_sentence(family: str, least: int) -> None:
+    done = relay_command(*family.split(), "--help")
 
     assert done.returncode == 0
     listed = done.stdout.partition("Commands:\n")[2].partition("\n\n")[0].splitlines()
-    assert len(listed) >= 12
+    assert len(listed) >= least
+    assert not [line for line in listed if line.endswith("...")], "it is cut off"
     assert all(len(line.split()) > 3 for line in listed)
 
 
