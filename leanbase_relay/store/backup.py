@@ -7,14 +7,13 @@ meanwhile, and is folded in afterwards.
 
 import os
 import sqlite3
+import tempfile
 from contextlib import closing
 from pathlib import Path
 
 from leanbase_relay import lasting
 from leanbase_relay.errors import StoreError
 from leanbase_relay.store import schema
-
-_PRIVATE = 0o600  # it has everything that the store has
 
 
 def write(store: Path, target: Path) -> int:
@@ -34,18 +33,19 @@ def write(store: Path, target: Path) -> int:
     """
     if target.exists():
         raise FileExistsError(target)
-    draft = target.with_name(f".{target.name}.{os.getpid()}")
-    os.close(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _PRIVATE))
+    # For its owner's eyes: it has everything that the store has.
+    fd, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+    draft = Path(name)
     try:
         with closing(schema.connect_to_read(store)) as conn:
             conn.execute("pragma query_only = off")  # would forbid the new file as well
-            conn.execute("vacuum into ?", (str(draft),))
-        with draft.open("rb") as file:
-            os.fsync(file.fileno())
-        os.link(draft, target)  # a rename would replace what came to be there
+            conn.execute("vacuum into ?", (name,))
+        os.fsync(fd)
+        draft.rename(target)  # not a link: a stick for backups may know none
     except sqlite3.Error as error:
         raise StoreError(f"{store}: {error}") from error
     finally:
+        os.close(fd)
         draft.unlink(missing_ok=True)
     lasting.sync_directory(target.parent)
     return target.stat().st_size

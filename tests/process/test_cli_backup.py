@@ -1,5 +1,6 @@
 """`backup`: a copy that a relay can be started on, made while it runs."""
 
+import os
 import shutil
 import stat
 import threading
@@ -10,6 +11,7 @@ import pytest
 from leanbase_relay.sink import Sink
 from tests.support.intake import Client, event
 from tests.support.process import NOBODY, RelayProcess
+from tests.support.root import small_disk
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.process
@@ -84,3 +86,20 @@ def test_a_place_that_cannot_be_written_and_a_store_that_is_not_there(
         done = relay.command("backup", short_dir / "nowhere" / "copy.db")
     assert done.returncode == 1
     assert "nowhere/copy.db: No such file or directory" in done.stderr
+
+
+def test_a_disk_without_room_for_it_is_left_as_it_was(short_dir: Path) -> None:
+    with (
+        small_disk(short_dir / "disk", "256k") as disk,
+        RelayProcess(short_dir, NOBODY) as relay,
+        Client(relay.socket) as client,
+    ):
+        client.send(event(1, properties={"x": os.urandom(300_000).hex()}))
+        client.reply()
+
+        done = relay.command("backup", disk / "copy.db")
+
+        assert done.returncode == 1
+        assert "no backup was made" in done.stderr
+        assert "full" in done.stderr
+        assert list(disk.iterdir()) == []
