@@ -16,31 +16,17 @@ import pytest
 import requests
 
 from leanbase_relay.clock import SystemClock
-from leanbase_relay.forward.batch import Batch, Piece
+from leanbase_relay.forward.batch import Batch
 from leanbase_relay.forward.sending import MAX_ANSWER_BYTES
 from leanbase_relay.forward.upstream import Upstream
 from leanbase_relay.forward.verdict import Answer, Silence, Verdict, judge
 from leanbase_relay.keys import Secret
 from leanbase_relay.sink import Fault, Script, Sink
-from leanbase_relay.store.chunk import pack
+from tests.support.batch import batch_of
 from tests.support.upstream import OK, Act, Call, RawUpstream, answer, says
 
 EVENT = b'{"event":"e","distinct_id":"u","properties":{"price":1.10}}'
 GOOD = answer("200 OK", OK, "Content-Type: application/json")
-
-
-def batch_of(*events: bytes) -> Batch:
-    event_bytes = b",".join(events)
-    piece = Piece(
-        chunk=1,
-        first=0,
-        events=len(events),
-        last=True,
-        packed=pack(event_bytes),
-        size=len(event_bytes),
-        accepted_at_ms=0,
-    )
-    return Batch((piece,))
 
 
 ONE = batch_of(EVENT)

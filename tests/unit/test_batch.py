@@ -3,10 +3,11 @@ from dataclasses import replace
 
 import pytest
 
-from leanbase_relay.forward.batch import Batch, Piece, build
+from leanbase_relay.forward.batch import Batch, build
 from leanbase_relay.store.chunk import join, pack
 from leanbase_relay.store.reader import StoredChunk
 from leanbase_relay.store.totals import Position
+from tests.support.batch import piece_of
 
 NOW = 1_800_000_000.25
 
@@ -98,15 +99,7 @@ def test_a_half_may_end_inside_a_chunk() -> None:
 
 
 def test_a_piece_of_all_is_the_piece_itself() -> None:
-    piece = Piece(
-        chunk=1,
-        first=0,
-        events=2,
-        last=True,
-        packed=pack(join([event(0), event(1)])),
-        size=17,
-        accepted_at_ms=0,
-    )
+    piece = piece_of(event(0), event(1))
 
     assert piece.cut(0, 2) is piece
 

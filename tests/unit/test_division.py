@@ -5,25 +5,14 @@ from collections.abc import Callable
 from hypothesis import given
 from hypothesis import strategies as st
 
-from leanbase_relay.forward.batch import Batch, Piece
 from leanbase_relay.forward.division import Outcome, divide
 from leanbase_relay.forward.sending import BatchSending, Sending
 from leanbase_relay.forward.verdict import Verdict
-from leanbase_relay.store.chunk import pack
+from tests.support.batch import batch_of
 
 
 def sending(events: int) -> BatchSending:
-    text = b",".join(b"%d" % number for number in range(events))
-    piece = Piece(
-        chunk=1,
-        first=0,
-        events=events,
-        last=True,
-        packed=pack(text),
-        size=len(text),
-        accepted_at_ms=0,
-    )
-    return BatchSending(Batch((piece,)))
+    return BatchSending(batch_of(*(b"%d" % number for number in range(events))))
 
 
 def numbers(one: Sending) -> list[int]:

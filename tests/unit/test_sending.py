@@ -6,8 +6,9 @@ from dataclasses import replace
 from leanbase_relay.forward.batch import Batch, Piece
 from leanbase_relay.forward.sending import BatchSending, Settled
 from leanbase_relay.forward.verdict import Answer, Verdict
-from leanbase_relay.store.chunk import Packed, pack
+from leanbase_relay.store.chunk import Packed
 from leanbase_relay.store.totals import Position
+from tests.support.batch import batch_of, piece_of
 
 NOW = 1_800_000_000.25
 OK = Answer(200, b'{"status":"Ok"}')
@@ -15,18 +16,7 @@ BAD = Answer(400, b"no")
 
 
 def sending(*events: bytes, historical: bool = False) -> BatchSending:
-    event_bytes = b",".join(events)
-    piece = Piece(
-        chunk=1,
-        first=0,
-        events=len(events),
-        last=True,
-        packed=pack(event_bytes),
-        size=len(event_bytes),
-        accepted_at_ms=0,
-        historical=historical,
-    )
-    return BatchSending(Batch((piece,)))
+    return BatchSending(batch_of(*events, historical=historical))
 
 
 def test_a_request_holds_key_time_and_the_very_bytes() -> None:
@@ -117,9 +107,7 @@ def test_what_is_given_up_is_refused_event_by_event() -> None:
 
 
 def chunk_of(first: int, events: int) -> Piece:
-    event_bytes = b",".join(b'{"n":%d}' % n for n in range(first, first + events))
-    packed, size = pack(event_bytes), len(event_bytes)
-    return Piece(1, 0, events, last=True, packed=packed, size=size, accepted_at_ms=0)
+    return piece_of(*(b'{"n":%d}' % n for n in range(first, first + events)))
 
 
 def test_what_is_large_is_sent_as_it_lies_in_the_store() -> None:

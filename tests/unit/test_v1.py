@@ -4,12 +4,11 @@ from uuid import UUID
 
 import pytest
 
-from leanbase_relay.forward.batch import Batch, Piece
 from leanbase_relay.forward.sending import Settled
 from leanbase_relay.forward.v1 import MOST_ASKED, V1Sending, as_v1
 from leanbase_relay.forward.verdict import Answer, Judgement, Verdict
-from leanbase_relay.store.chunk import pack
 from leanbase_relay.store.totals import Position
+from tests.support.batch import batch_of
 
 NOW = 1_800_000_000.25
 
@@ -32,18 +31,7 @@ def event(number: int = 0, **members: Any) -> bytes:
 
 
 def sending(*events: bytes, historical: bool = False) -> V1Sending:
-    event_bytes = b",".join(events)
-    piece = Piece(
-        chunk=1,
-        first=0,
-        events=len(events),
-        last=True,
-        packed=pack(event_bytes),
-        size=len(event_bytes),
-        accepted_at_ms=0,
-        historical=historical,
-    )
-    return V1Sending(Batch((piece,)), created_at=NOW)
+    return V1Sending(batch_of(*events, historical=historical), created_at=NOW)
 
 
 def of(count: int) -> V1Sending:
